@@ -1,0 +1,341 @@
+"""GETAM and the activation maps it is compared with (METHOD section 2; paper section 3.2, equations 1 to 3).
+
+With A = softmax(scale q k^T) of a block's head, Y = A V its output, S the score of a class and G = dS/dA, the class token's
+row is all a map needs: a(j) = A[0, j] and g(j) = G[0, j] = (dS/dY[0]) . v_j over the patch tokens j. So neither A nor G is
+formed: fused attention runs, q, k, v and Y are looked at as they pass, and dS/dY comes from one backward. Where whole
+matrices enter (`matmul`, the rollouts), they enter as row vector times matrix, some rows at a time.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from getam.backbones import AttentionLayer, AttentionRecorder, at_least_float32
+
+METHODS = ("getam", "attention_gradient", "grad_cam", "cam", "rollout", "transformer_attribution")
+_FUSED_METHODS = METHODS[:3]
+FUSIONS = ("sum", "product", "matmul")
+HEADS = ("released", "paper")
+
+# The released code sums over the last six of its twelve blocks, whatever the backbone.
+_LAST_BLOCKS = 6
+# Rows of an attention matrix held at a time where whole matrices are needed.
+_ROWS = 128
+
+
+def activation_maps(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    method: str = "getam",
+    start_layer: int | None = None,
+    fusion: str = "sum",
+    heads: str = "released",
+) -> Tensor:
+    """Maps of where the network sees each class that an image is labelled with.
+
+    One forward without the decoder, blocks below `start_layer` without a graph, then one backward per rank: the k-th
+    present class of every image at once. No weight gradient is computed and none is touched. The network stays in the mode
+    it is in; in eval mode a map does not depend on the other images of the batch. Works under autocast.
+
+    Args:
+        network: a SegmentationNetwork, or any timm vision transformer with a class token and a linear head.
+        images: normalised, (B, 3, H, W).
+        labels: (B, C), above 0 where the class is in the image.
+        method: `getam`: mean_h relu(g a) * mean_h relu(g). `attention_gradient`: mean_h relu(g a). `grad_cam`: mean_h
+            relu(w_h a), w_h the mean of G_h. `cam`: the classifier's weights on the features it reads. `rollout`: product
+            of (mean_h A + I) / 2, the same for every class. `transformer_attribution`: product of mean_h relu(G A) + I.
+        start_layer: first block that counts. None: the released recipe's, the last six blocks, for `getam` and
+            `attention_gradient`; every block for the other methods. `Recipe.first_block` gives a recipe's. `cam` has none.
+        fusion: over blocks, for the first three methods. `sum`; `product` of the maps; `matmul`: the class token's row of
+            the product of the N x N maps, last block leftmost. The latter two are divided by a maximum after each factor,
+            as six raw factors (about 1e-5 each) leave float32: their maps are right up to a positive number.
+        heads: `released`, or `paper`: a and g are averaged over the heads before anything else.
+
+    Returns:
+        (B, C, rows, columns) of the token grid, (H/16, W/16) with the paper's backbones; float32, at least 0, and 0 where
+        labels is 0. Not normalised.
+
+    Raises:
+        ValueError: an unknown name, shapes that do not fit, or a start_layer beyond the network.
+        TypeError: a network without class-token attention.
+    """
+    if len(labels) != len(images):
+        raise ValueError(f"labels: expected a row for each of {len(images)} images, got {len(labels)}")
+    record = ActivationRecord(network, method, start_layer, fusion, heads, from_start=True)
+    with torch.enable_grad(), _frozen(network), record:
+        class_logits = record.network.classify(images)
+    return record.maps(class_logits, labels, (images.shape[-2], images.shape[-1]))
+
+
+class ActivationRecord:
+    """Maps from a forward that something else needs anyway, as in the joint phase, where the losses share it:
+
+        record = ActivationRecord(network)
+        with record:
+            class_logits, seg_logits = network(images)
+        maps = record.maps(class_logits, labels, (H, W))
+
+    Arguments are those of `activation_maps`. `from_start` lets the graph begin at `start_layer`, for frozen networks.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        method: str = "getam",
+        start_layer: int | None = None,
+        fusion: str = "sum",
+        heads: str = "released",
+        from_start: bool = False,
+    ):
+        _check_choice("method", method, METHODS)
+        _check_choice("fusion", fusion, FUSIONS)
+        _check_choice("heads", heads, HEADS)
+        if fusion != "sum" and method not in _FUSED_METHODS:
+            raise ValueError(f"fusion {fusion!r} is for {', '.join(_FUSED_METHODS)}; {method} has a way of its own")
+        self.network = _with_classifier(network)
+        self.method, self.fusion, self.heads = method, fusion, heads
+        self.start_layer = _start_layer(method, start_layer, len(self.network.vit.blocks))
+        self._attention = AttentionRecorder(self.start_layer, detach_start=from_start)
+        self._classifier_input: Tensor | None = None
+
+    def __enter__(self) -> "ActivationRecord":
+        self._hook = self.network.classifier.register_forward_pre_hook(self._keep_classifier_input)
+        self._attention.__enter__()
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._attention.__exit__(*exception)
+        self._hook.remove()
+
+    def _keep_classifier_input(self, module: nn.Module, inputs: tuple[Tensor]) -> None:
+        self._classifier_input = inputs[0].detach()
+
+    def maps(self, class_logits: Tensor, labels: Tensor, image_size: tuple[int, int]) -> Tensor:
+        """The maps of the recorded forward, as `activation_maps` returns them.
+
+        Args:
+            class_logits: (B, C) of that forward, with their graph; it is kept, so that the losses can use it.
+            labels: (B, C), above 0 where the class is in the image.
+            image_size: H and W of the images.
+        """
+        if labels.shape != class_logits.shape:
+            raise ValueError(f"labels: expected shape {tuple(class_logits.shape)}, got {tuple(labels.shape)}")
+        present = labels > 0
+        # Rows of attention are formed in float32, also where the network ran in bfloat16.
+        with torch.autocast(class_logits.device.type, enabled=False):
+            if self.method == "cam":
+                return self._cam(image_size) * present[:, :, None, None]
+            self._check_recorded()
+            maps = self._rollout(present) if self.method == "rollout" else self._gradient_maps(class_logits, present)
+            patches = maps[:, :, self.network.vit.num_prefix_tokens :]
+            return patches.unflatten(2, _grid(patches.shape[2], image_size))
+
+    def _check_recorded(self) -> None:
+        blocks = len(self.network.vit.blocks)
+        if self._attention.count != blocks:
+            raise ValueError(
+                f"{self._attention.count} attentions were recorded in {blocks} blocks: maps need one forward inside the "
+                "record, of blocks that attend once each by timm's fused attention (on by default)"
+            )
+
+    def _gradient_maps(self, class_logits: Tensor, present: Tensor) -> Tensor:
+        """(B, C, N), zero where not present: one backward per rank of present class."""
+        outputs = [layer.y for layer in self._attention.layers]
+        maps = class_logits.new_zeros(*present.shape, outputs[0].shape[-2], dtype=at_least_float32(outputs[0]).dtype)
+        counts = present.sum(1)
+        # Row i lists the classes of image i, present ones first and in index order.
+        by_rank = present.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
+        for rank in range(int(counts.max())):
+            images = torch.nonzero(counts > rank).squeeze(1)
+            classes = by_rank[images, rank]
+            # Images do not interact, so the gradient of the sum holds each image's own.
+            gradients = torch.autograd.grad(class_logits[images, classes].sum(), outputs, retain_graph=True)
+            maps[images, classes] = self._fuse(gradients)[images]
+        return maps
+
+    def _fuse(self, gradients: tuple[Tensor, ...]) -> Tensor:
+        """dS/dY (B, heads, N, d) of each recorded block to the fused map (B, N)."""
+        block_map = _BLOCK_MAPS[self.method]
+        blocks = [
+            partial(block_map, layer, at_least_float32(gradient), self.heads)
+            for layer, gradient in zip(self._attention.layers, gradients, strict=True)
+        ]
+        if self.method == "transformer_attribution":
+            return _class_row_of_product(blocks, gradients[0].shape)
+        if self.fusion == "matmul":
+            return _class_row_of_product(blocks, gradients[0].shape, rescale=True)
+        maps = torch.stack([block(slice(0, 1)).squeeze(1) for block in blocks])
+        if self.fusion == "product":
+            return _scaled(maps).prod(0)
+        return maps.sum(0)
+
+    def _rollout(self, present: Tensor) -> Tensor:
+        layers = self._attention.layers
+        row = _class_row_of_product([partial(_rollout_map, layer) for layer in layers], layers[0].y.shape)
+        return row[:, None] * present[:, :, None]
+
+    def _cam(self, image_size: tuple[int, int]) -> Tensor:
+        if self._classifier_input is None:
+            raise ValueError("no forward of the network ran inside the record")
+        evidence = at_least_float32(self.network.classifier.evidence(self._classifier_input)).relu()
+        if evidence.ndim == 3:
+            return evidence.unflatten(2, _grid(evidence.shape[2], image_size))
+        stride = self.network.backbone.stride
+        grid = (image_size[0] // stride, image_size[1] // stride)
+        return F.interpolate(evidence, size=grid, mode="bilinear", align_corners=True)
+
+
+# Rows of a block's N x N map: (layer, dS/dY, heads, rows) -> (B, rows, N).
+
+
+def _getam(layer: AttentionLayer, gradient: Tensor, heads: str, rows: slice) -> Tensor:
+    """Equation 2: attention times gradient, weighted by the gradient once more."""
+    a, g = _attention_and_gradient(layer, gradient, heads, rows)
+    return (g * a).relu().mean(1) * g.relu().mean(1)
+
+
+def _attention_gradient(layer: AttentionLayer, gradient: Tensor, heads: str, rows: slice) -> Tensor:
+    a, g = _attention_and_gradient(layer, gradient, heads, rows)
+    return (g * a).relu().mean(1)
+
+
+def _grad_cam(layer: AttentionLayer, gradient: Tensor, heads: str, rows: slice) -> Tensor:
+    """w_h a, where w_h = mean of G_h = sum_i sum_j (dS/dY_i . v_j) / N^2, a product of two sums."""
+    a = layer.rows(rows)
+    w = (gradient.sum(2) * layer.values.sum(2)).sum(-1) / gradient.shape[2] ** 2
+    if heads == "paper":
+        a, w = a.mean(1, keepdim=True), w.mean(1, keepdim=True)
+    return (w[:, :, None, None] * a).relu().mean(1)
+
+
+def _transformer_attribution(layer: AttentionLayer, gradient: Tensor, heads: str, rows: slice) -> Tensor:
+    return _attention_gradient(layer, gradient, heads, rows) + _identity_rows(layer, rows)
+
+
+def _rollout_map(layer: AttentionLayer, rows: slice) -> Tensor:
+    return (layer.rows(rows).mean(1) + _identity_rows(layer, rows)) / 2
+
+
+_BLOCK_MAPS = {
+    "getam": _getam,
+    "attention_gradient": _attention_gradient,
+    "grad_cam": _grad_cam,
+    "transformer_attribution": _transformer_attribution,
+}
+
+
+def _attention_and_gradient(
+    layer: AttentionLayer, gradient: Tensor, heads: str, rows: slice
+) -> tuple[Tensor, Tensor]:
+    """Rows of A and of G = dS/dA, (B, heads, rows, N); averaged to one head for the paper's formula."""
+    a = layer.rows(rows)
+    g = gradient[:, :, rows] @ layer.values.transpose(-2, -1)
+    if heads == "paper":
+        return a.mean(1, keepdim=True), g.mean(1, keepdim=True)
+    return a, g
+
+
+def _identity_rows(layer: AttentionLayer, rows: slice) -> Tensor:
+    values = layer.values
+    return torch.eye(values.shape[2], dtype=values.dtype, device=values.device)[rows]
+
+
+def _class_row_of_product(
+    blocks: list[Callable[[slice], Tensor]], shape: torch.Size, rescale: bool = False
+) -> Tensor:
+    """Row 0 of M_last ... M_first, (B, N), for blocks that give rows of their M; never a whole matrix.
+
+    `shape` is that of a block's Y, (B, heads, N, d). With `rescale` the row is divided by its maximum after each block.
+    """
+    batch, _, tokens, _ = shape
+    row = blocks[-1](slice(0, 1)).squeeze(1)
+    row = _scaled(row) if rescale else row
+    for block in reversed(blocks[:-1]):
+        pieces = [slice(start, min(start + _ROWS, tokens)) for start in range(0, tokens, _ROWS)]
+        row = sum(torch.einsum("br,brn->bn", row[:, piece], block(piece)) for piece in pieces)
+        row = _scaled(row) if rescale else row
+    return row
+
+
+def _scaled(maps: Tensor) -> Tensor:
+    """Divided by the maximum over the last dimension, zeros left alone."""
+    return maps / maps.amax(-1, keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
+
+
+def _grid(patches: int, image_size: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of `patches` square patches on an image of H x W."""
+    height, width = image_size
+    rows = round((patches * height / width) ** 0.5)
+    if rows < 1 or patches % rows:
+        raise ValueError(f"{patches} patch tokens do not make a grid on an image of {height} x {width}")
+    return rows, patches // rows
+
+
+def _start_layer(method: str, start_layer: int | None, depth: int) -> int:
+    if start_layer is None:
+        return max(0, depth - _LAST_BLOCKS) if method in ("getam", "attention_gradient") else 0
+    if not 0 <= start_layer < depth:
+        raise ValueError(f"start_layer: expected 0 to {depth - 1}, got {start_layer}")
+    return start_layer
+
+
+def _check_choice(argument: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{argument}: expected one of {', '.join(choices)}, got {value!r}")
+
+
+@contextmanager
+def _frozen(network: nn.Module) -> Iterator[None]:
+    """No parameter asks for a gradient inside; afterwards the same ones do as before."""
+    asking = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    try:
+        for parameter in asking:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in asking:
+            parameter.requires_grad_(True)
+
+
+class _TimmHead(nn.Module):
+    """The head of a plain timm vision transformer in the form of our classifiers: tokens (B, N, D) -> (B, C)."""
+
+    def __init__(self, vit: nn.Module):
+        super().__init__()
+        self.vit = vit
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.vit.forward_head(tokens)
+
+    def evidence(self, tokens: Tensor) -> Tensor:
+        patches = self.vit.fc_norm(tokens[:, self.vit.num_prefix_tokens :])
+        return torch.einsum("bnd,cd->bcn", patches, self.vit.head.weight)
+
+
+class _TimmClassifier(nn.Module):
+    """A plain timm vision transformer with the interface that maps need of a SegmentationNetwork."""
+
+    def __init__(self, vit: nn.Module):
+        super().__init__()
+        self.vit = vit
+        self.classifier = _TimmHead(vit)
+
+    def classify(self, images: Tensor) -> Tensor:
+        return self.classifier(self.vit.forward_features(images))
+
+
+def _with_classifier(network: nn.Module) -> nn.Module:
+    if hasattr(network, "classify"):
+        return network
+    has_class_token = getattr(network, "cls_token", None) is not None
+    if has_class_token and hasattr(network, "blocks") and isinstance(getattr(network, "head", None), nn.Linear):
+        return _TimmClassifier(network)
+    raise TypeError(
+        f"{type(network).__name__}: expected a SegmentationNetwork or a timm vision transformer with a class token, "
+        "blocks and a linear head"
+    )

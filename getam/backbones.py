@@ -1,0 +1,302 @@
+"""The vision transformers of the paper, the features that the decoder taps, and the recording of their attention."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from getam._torchvision import declare_missing_operators
+
+declare_missing_operators()
+
+import timm  # noqa: E402
+from timm.layers import HybridEmbed, StdConv2dSame, pad_same  # noqa: E402
+from timm.models import VisionTransformer  # noqa: E402
+
+WeightStandardisation = Literal["released", "paper"]
+
+# The decoder's taps are numbered 1 to 4, and have these strides whatever the transformer's own.
+TAP_STRIDES = {"1": 4, "2": 8, "3": 16, "4": 32}
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """What there is to know of a backbone.
+
+    Attributes:
+        create: makes the timm model without its classifier; its argument asks for timm's pretrained weights.
+        stages: how many stages of the convolutional part are tapped; they come first.
+        blocks: indices of the transformer blocks tapped after them.
+        widths: channels of the four taps, finest first.
+        released_start_layer, paper_start_layer: first block whose map is summed, in the released code and in the paper.
+    """
+
+    create: Callable[[bool], VisionTransformer]
+    stages: int
+    blocks: tuple[int, ...]
+    widths: tuple[int, int, int, int]
+    released_start_layer: int = 6
+    paper_start_layer: int = 0
+
+
+def _from_timm(name: str) -> Callable[[bool], VisionTransformer]:
+    def create(pretrained: bool) -> VisionTransformer:
+        return timm.create_model(name, pretrained=pretrained, num_classes=0)
+
+    return create
+
+
+class ConvStem(nn.Module):
+    """Three strided 3x3 convolutions with BatchNorm: the convolutional part of `vit_micro_hybrid`, 1/8 in the end.
+
+    A transformer that is trained from scratch on few images learns much sooner from such a stem than from plain patches.
+    It has the parts of timm's ResNetV2 (`stem`, `stages`, `norm`), so that both are tapped alike.
+    """
+
+    def __init__(self, widths: tuple[int, int, int] = (24, 48, 96)):
+        super().__init__()
+        channels = (3, *widths)
+        self.num_features = widths[-1]
+        self.stem, *stages = (
+            nn.Sequential(
+                nn.Conv2d(channels[i], channels[i + 1], 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(channels[i + 1]),
+                nn.ReLU(),
+            )
+            for i in range(3)
+        )
+        self.stages = nn.Sequential(*stages)
+        self.norm = nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.norm(self.stages(self.stem(images)))
+
+
+def _create_micro_hybrid(pretrained: bool) -> VisionTransformer:
+    if pretrained:
+        raise ValueError("vit_micro_hybrid is trained from scratch: there are no pretrained weights for it")
+    return VisionTransformer(
+        img_size=64,
+        patch_size=1,
+        embed_dim=96,
+        depth=4,
+        num_heads=3,
+        num_classes=0,
+        embed_layer=partial(HybridEmbed, backbone=ConvStem()),
+    )
+
+
+_PLAIN = {"stages": 0, "blocks": (2, 5, 8, 11), "widths": (96, 192, 384, 768)}
+
+BACKBONES: dict[str, BackboneSpec] = {
+    "vitb_hybrid": BackboneSpec(
+        _from_timm("vit_base_r50_s16_384.orig_in21k_ft_in1k"),
+        stages=2,
+        blocks=(8, 11),
+        widths=(256, 512, 768, 768),
+        paper_start_layer=6,
+    ),
+    "vitb": BackboneSpec(_from_timm("vit_base_patch16_384.orig_in21k_ft_in1k"), **_PLAIN),
+    "deit": BackboneSpec(_from_timm("deit_base_patch16_384.fb_in1k"), **_PLAIN),
+    "deit_distilled": BackboneSpec(_from_timm("deit_base_distilled_patch16_384.fb_in1k"), **_PLAIN),
+    "vit_tiny": BackboneSpec(
+        _from_timm("vit_tiny_patch16_224.augreg_in21k_ft_in1k"),
+        stages=0,
+        blocks=(2, 5, 8, 11),
+        widths=(24, 48, 96, 192),
+    ),
+    "vit_micro_hybrid": BackboneSpec(_create_micro_hybrid, stages=2, blocks=(1, 3), widths=(48, 96, 96, 96), released_start_layer=0),
+}
+
+
+def backbone_spec(backbone: str) -> BackboneSpec:
+    """The entry of `BACKBONES`; an unknown name is a ValueError that lists the known ones."""
+    if backbone not in BACKBONES:
+        raise ValueError(f"unknown backbone {backbone!r}; known are {', '.join(BACKBONES)}")
+    return BACKBONES[backbone]
+
+
+class Features(NamedTuple):
+    """What a backbone hands to the decoder.
+
+    stages: feature maps (B, channels, H/4, W/4) and (B, channels, H/8, W/8) of the convolutional part, or none.
+    tokens: outputs (B, N, D) of the tapped blocks, prefix tokens first, class token at 0.
+    grid:   rows and columns of the patch tokens.
+    """
+
+    stages: list[Tensor]
+    tokens: list[Tensor]
+    grid: tuple[int, int]
+
+
+class Backbone(nn.Module):
+    """A timm vision transformer run at any image size, with its tapped features (METHOD section 1).
+
+    The position embedding is resized at every forward from its stored square grid, bilinearly; prefix positions are kept.
+    """
+
+    def __init__(self, spec: BackboneSpec, pretrained: bool, weight_standardisation: WeightStandardisation):
+        super().__init__()
+        self.vit = spec.create(pretrained)
+        self.tapped_stages = spec.stages
+        self.tapped_blocks = spec.blocks
+        if weight_standardisation == "released":
+            _use_released_standardisation(self.vit.patch_embed)
+
+    @property
+    def stride(self) -> int:
+        """Image pixels per patch token along one side."""
+        return self.vit.feature_info[0]["reduction"]
+
+    def forward(self, images: Tensor) -> Features:
+        """Normalised images (B, 3, H, W), sides multiples of 32, to their `Features`; else a ValueError."""
+        _check_images(images)
+        patches, stages = self._embed(images)
+        grid = patches.shape[-2], patches.shape[-1]
+        tokens = torch.cat([*self._prefix(len(images)), patches.flatten(2).transpose(1, 2)], dim=1)
+        tokens = self.vit.norm_pre(self.vit.pos_drop(tokens + self._position_embedding(grid)))
+        tapped = []
+        for index, block in enumerate(self.vit.blocks):
+            tokens = block(tokens)
+            if index in self.tapped_blocks:
+                tapped.append(tokens)
+        return Features(stages, tapped, grid)
+
+    def _embed(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        embed = self.vit.patch_embed
+        if not self.tapped_stages:
+            return embed.proj(images), []
+        x = embed.backbone.stem(images)
+        stages = []
+        for stage in embed.backbone.stages:
+            x = stage(x)
+            stages.append(x)
+        return embed.proj(embed.backbone.norm(x)), stages[: self.tapped_stages]
+
+    def _prefix(self, batch: int) -> list[Tensor]:
+        tokens = [self.vit.cls_token]
+        if getattr(self.vit, "dist_token", None) is not None:
+            tokens.append(self.vit.dist_token)
+        return [token.expand(batch, -1, -1) for token in tokens]
+
+    def _position_embedding(self, grid: tuple[int, int]) -> Tensor:
+        prefix = self.vit.num_prefix_tokens
+        positions = self.vit.pos_embed
+        stored = self.vit.patch_embed.grid_size
+        if grid == tuple(stored):
+            return positions
+        squares = positions[:, prefix:].transpose(1, 2).unflatten(2, stored)
+        resized = F.interpolate(squares, size=grid, mode="bilinear", align_corners=False)
+        return torch.cat([positions[:, :prefix], resized.flatten(2).transpose(1, 2)], dim=1)
+
+
+def _check_images(images: Tensor) -> None:
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(f"images: expected shape (B, 3, H, W), got {tuple(images.shape)}")
+    height, width = images.shape[-2:]
+    if height % 32 or width % 32 or not height or not width:
+        raise ValueError(f"images: sides must be multiples of 32, got {height} x {width} (H x W)")
+
+
+class ReleasedStdConv2dSame(StdConv2dSame):
+    """timm's convolution with the released code's weight standardisation, (w - mean) / (std + 1e-5), biased std.
+
+    timm 1.x divides by sqrt(var + 1e-8) instead; block outputs differ by 8e-4 (METHOD section 1).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.same_pad:
+            x = pad_same(x, self.kernel_size, self.stride, self.dilation)
+        std, mean = torch.std_mean(self.weight, dim=(1, 2, 3), correction=0, keepdim=True)
+        return F.conv2d(x, (self.weight - mean) / (std + 1e-5), self.bias, self.stride, self.padding)
+
+
+def _use_released_standardisation(embed: nn.Module) -> None:
+    for name, conv in list(embed.named_modules()):
+        if isinstance(conv, StdConv2dSame):
+            replacement = ReleasedStdConv2dSame(
+                conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, bias=conv.bias is not None
+            )
+            replacement.weight, replacement.bias = conv.weight, conv.bias
+            embed.set_submodule(name, replacement)
+
+
+@dataclass
+class AttentionLayer:
+    """One self-attention as it ran: queries, keys, values and the output Y = A V before the projection.
+
+    All are (B, heads, N, d); `bias` is what is added to the scores, if anything. A = softmax(scale q k^T + bias).
+    """
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    y: Tensor
+    bias: Tensor | None
+    scale: float
+
+    def rows(self, rows: slice) -> Tensor:
+        """These rows of A, (B, heads, rows, N), without their history and in at least float32."""
+        q, k = (at_least_float32(x.detach()) for x in (self.q[:, :, rows], self.k))
+        scores = self.scale * q @ k.transpose(-2, -1)
+        if self.bias is not None:
+            scores = scores + self.bias.detach().expand(*scores.shape[:2], -1, -1)[:, :, rows]
+        return scores.softmax(-1)
+
+    @property
+    def values(self) -> Tensor:
+        """The values v without their history, in at least float32."""
+        return at_least_float32(self.v.detach())
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """x in float32, or as it is where it is float64."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+class AttentionRecorder(TorchFunctionMode):
+    """Records every self-attention that runs inside the `with` block, fused kernels included.
+
+    It looks on at ``scaled_dot_product_attention``, the one function through which timm's transformers attend, so it
+    needs to know nothing of their modules: query normalisation, rotary positions or relative-position bias come along.
+
+    Args:
+        start_layer: attentions before this one (in the order they run) are counted but not kept.
+        detach_start: cut the graph at the output of attention `start_layer` and let it begin there. With frozen weights
+            everything before it then runs without a graph.
+    """
+
+    def __init__(self, start_layer: int = 0, detach_start: bool = False):
+        super().__init__()
+        self.start_layer = start_layer
+        self.detach_start = detach_start
+        self.count = 0
+        self.layers: list[AttentionLayer] = []
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function is not F.scaled_dot_product_attention:
+            return function(*args, **kwargs)
+        return self._attend(function, *args, **kwargs)
+
+    def _attend(self, attention, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, **kwargs):
+        y = attention(query, key, value, attn_mask, dropout_p, is_causal, **kwargs)
+        if query.shape != key.shape or query.shape[-2] == 1:
+            return y  # pooling by attention, not self-attention
+        index, self.count = self.count, self.count + 1
+        if index < self.start_layer:
+            return y
+        if dropout_p or is_causal:
+            raise ValueError("attention maps need attention without dropout and without a causal mask")
+        if index == self.start_layer and self.detach_start:
+            y = y.detach().requires_grad_()
+        if attn_mask is not None and attn_mask.dtype == torch.bool:
+            attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill_(~attn_mask, float("-inf"))
+        scale = kwargs.get("scale") or query.shape[-1] ** -0.5
+        self.layers.append(AttentionLayer(query, key, value, y, attn_mask, scale))
+        return y

@@ -1,0 +1,269 @@
+"""The segmentation network: a transformer's taps, the DPT decoder and the two heads (METHOD section 1, paper section 3)."""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from getam.backbones import TAP_STRIDES, Backbone, BackboneSpec, WeightStandardisation, backbone_spec
+from getam.weights import load_pretrained
+
+Classifier = Literal["pooled", "class_token"]
+
+
+class Readout(nn.Module):
+    """Readout "project" of DPT: every patch token is joined with the class token; (B, N, D) -> (B, D, rows, columns)."""
+
+    def __init__(self, dim: int, prefix_tokens: int):
+        super().__init__()
+        self.prefix_tokens = prefix_tokens
+        self.project = nn.Linear(2 * dim, dim)
+
+    def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        # Linear(2D -> D) on [patch, class] is a sum of two products, and the class token's is the same for every patch.
+        of_patch, of_class = self.project.weight.chunk(2, dim=1)
+        patches = F.linear(tokens[:, self.prefix_tokens :], of_patch)
+        joined = F.gelu(patches + F.linear(tokens[:, :1], of_class, self.project.bias))
+        return joined.transpose(1, 2).unflatten(2, grid)
+
+
+class Reassemble(nn.Module):
+    """A block's tokens (B, N, D) as a feature map (B, width, H/stride, W/stride)."""
+
+    def __init__(self, dim: int, prefix_tokens: int, width: int, token_stride: int, stride: int):
+        super().__init__()
+        self.readout = Readout(dim, prefix_tokens)
+        self.project = nn.Conv2d(dim, width, 1)
+        self.resample = _resampling(width, token_stride, stride)
+
+    def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        return self.resample(self.project(self.readout(tokens, grid)))
+
+
+def _resampling(width: int, token_stride: int, stride: int) -> nn.Module:
+    if stride < token_stride:
+        factor = token_stride // stride
+        return nn.ConvTranspose2d(width, width, factor, stride=factor)
+    if stride > token_stride:
+        factor = stride // token_stride
+        return nn.Conv2d(width, width, 2 * factor - 1, stride=factor, padding=factor - 1)
+    return nn.Identity()
+
+
+class ResidualUnit(nn.Module):
+    """x + BatchNorm(conv(ReLU(BatchNorm(conv(ReLU(x)))))), 3x3 convolutions without bias; (B, width, h, w)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = F.relu(self.bn1(self.conv1(F.relu(x))))
+        return x + self.bn2(self.conv2(inner))
+
+
+class FusionBlock(nn.Module):
+    """Joins the coarser map with a skip of its size and doubles it: (B, width, h, w) -> (B, width, 2h, 2w)."""
+
+    def __init__(self, width: int, has_skip: bool):
+        super().__init__()
+        self.skip_unit = ResidualUnit(width) if has_skip else None
+        self.unit = ResidualUnit(width)
+        self.out = nn.Conv2d(width, width, 1)
+
+    def forward(self, top: Tensor, skip: Tensor | None = None) -> Tensor:
+        if skip is not None:
+            top = top + self.skip_unit(skip)
+        # A 1x1 convolution and an interpolation commute; before it there is a quarter of the work.
+        return _double(self.out(self.unit(top)))
+
+
+def _double(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+
+
+class Decoder(nn.Module):
+    """DPT's fusion of the taps "1" (finest) to "4", coarsest first: -> (B, width, H/2, W/2)."""
+
+    def __init__(self, tap_widths: dict[str, int], width: int):
+        super().__init__()
+        self.project = nn.ModuleDict(
+            {tap: nn.Conv2d(tap_widths[tap], width, 3, padding=1, bias=False) for tap in tap_widths}
+        )
+        self.fusion = nn.ModuleDict({tap: FusionBlock(width, has_skip=tap != "4") for tap in tap_widths})
+
+    def forward(self, taps: dict[str, Tensor]) -> Tensor:
+        x = self.fusion["4"](self.project["4"](taps["4"]))
+        for tap in "321":
+            x = self.fusion[tap](x, self.project[tap](taps[tap]))
+        return x
+
+
+class SqueezeExcite(nn.Module):
+    """f = conv(ReLU(conv(x))); x + f * sigmoid(W2 ReLU(W1 mean(f))); (B, width, h, w) -> the same."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        squeezed = max(width // 16, 4)
+        self.body = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)
+        )
+        self.gate = nn.Sequential(
+            nn.Linear(width, squeezed, bias=False), nn.ReLU(), nn.Linear(squeezed, width, bias=False), nn.Sigmoid()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        f = self.body(x)
+        return x + f * self.gate(f.mean((2, 3)))[:, :, None, None]
+
+
+class PooledClassifier(nn.Module):
+    """The paper's classifier: global average of tap 4's map (B, width, H/32, W/32), Linear -> (B, C)."""
+
+    def __init__(self, width: int, num_classes: int):
+        super().__init__()
+        self.linear = nn.Linear(width, num_classes)
+
+    def forward(self, tap: Tensor) -> Tensor:
+        return self.linear(tap.mean((2, 3)))
+
+    def evidence(self, tap: Tensor) -> Tensor:
+        """What each position adds to each class, without the bias: (B, C, H/32, W/32). CAM is its positive part."""
+        return torch.einsum("bdhw,cd->bchw", tap, self.linear.weight)
+
+
+class ClassTokenClassifier(nn.Module):
+    """Linear on the class token of the last block's normalised tokens (B, N, D) -> (B, C).
+
+    For networks trained from scratch, whose class token learns nothing through the pooled map.
+    """
+
+    def __init__(self, dim: int, num_classes: int, prefix_tokens: int):
+        super().__init__()
+        self.prefix_tokens = prefix_tokens
+        self.linear = nn.Linear(dim, num_classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.linear(tokens[:, 0])
+
+    def evidence(self, tokens: Tensor) -> Tensor:
+        """The classifier applied to each patch token, without the bias: (B, C, patches)."""
+        return torch.einsum("bnd,cd->bcn", tokens[:, self.prefix_tokens :], self.linear.weight)
+
+
+class SegmentationNetwork(nn.Module):
+    """GETAM's network; see `build_model`.
+
+    `network(images)` takes normalised images (B, 3, H, W), H and W multiples of 32, and gives the class logits (B, C) and
+    the segmentation logits (B, C + 1, H, W), background first. `network.classify(images)` gives the class logits alone and
+    skips the decoder.
+    """
+
+    def __init__(
+        self,
+        spec: BackboneSpec,
+        num_classes: int,
+        classifier: Classifier,
+        decoder_width: int,
+        weight_standardisation: WeightStandardisation,
+        pretrained: bool = False,
+    ):
+        super().__init__()
+        self.backbone = Backbone(spec, pretrained, weight_standardisation)
+        vit = self.backbone.vit
+        prefix_tokens = vit.num_prefix_tokens
+        widths = dict(zip("1234", spec.widths, strict=True))
+        self.stage_taps, self.token_taps = "1234"[: spec.stages], "1234"[spec.stages :]
+        self.reassemble = nn.ModuleDict(
+            {
+                tap: Reassemble(vit.embed_dim, prefix_tokens, widths[tap], self.backbone.stride, TAP_STRIDES[tap])
+                for tap in self.token_taps
+            }
+        )
+        self.decoder = Decoder(widths, decoder_width)
+        self.squeeze_excite = SqueezeExcite(decoder_width)
+        self.segmentation_head = nn.Sequential(
+            nn.Conv2d(decoder_width, decoder_width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(decoder_width),
+            nn.ReLU(),
+            nn.Dropout(0.1),
+            nn.Conv2d(decoder_width, num_classes + 1, 1),
+        )
+        self.classifier_kind = classifier
+        if classifier == "pooled":
+            self.classifier = PooledClassifier(spec.widths[-1], num_classes)
+            vit.norm = nn.Identity()  # the paper's network does not use the final norm
+        else:
+            self.classifier = ClassTokenClassifier(vit.embed_dim, num_classes, prefix_tokens)
+
+    @property
+    def vit(self) -> nn.Module:
+        """The timm transformer inside."""
+        return self.backbone.vit
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.backbone(images)
+        taps = dict(zip(self.stage_taps, features.stages, strict=True))
+        for tap, tokens in zip(self.token_taps, features.tokens, strict=True):
+            taps[tap] = self.reassemble[tap](tokens, features.grid)
+        fused = self.squeeze_excite(self.decoder(taps))
+        return self._class_logits(features.tokens[-1], taps["4"]), _double(self.segmentation_head(fused))
+
+    def classify(self, images: Tensor) -> Tensor:
+        """Class logits (B, C) of normalised images (B, 3, H, W), without running the decoder."""
+        features = self.backbone(images)
+        tokens = features.tokens[-1]
+        tap4 = self.reassemble["4"](tokens, features.grid) if self.classifier_kind == "pooled" else None
+        return self._class_logits(tokens, tap4)
+
+    def _class_logits(self, tokens: Tensor, tap4: Tensor | None) -> Tensor:
+        if self.classifier_kind == "pooled":
+            return self.classifier(tap4)
+        return self.classifier(self.vit.norm(tokens))
+
+
+def build_model(
+    backbone: str,
+    num_classes: int,
+    pretrained: bool | str | Path = False,
+    *,
+    classifier: Classifier = "pooled",
+    decoder_width: int = 256,
+    weight_standardisation: WeightStandardisation = "released",
+) -> SegmentationNetwork:
+    """Build the network of the paper on one of its backbones.
+
+    Args:
+        backbone: a key of `getam.backbones.BACKBONES`: vitb_hybrid, vitb, deit, deit_distilled, vit_tiny or
+            vit_micro_hybrid.
+        num_classes: foreground classes C (VOC 20, COCO 80).
+        pretrained: False for random weights, True for timm's ImageNet weights (a download), or the path of a
+            safetensors or pth file of the timm model.
+        classifier: `pooled` (the paper's: linear on the averaged tap 4) or `class_token` (linear on the class token).
+        decoder_width: channels of the decoder.
+        weight_standardisation: the recipe's setting; it concerns the hybrid alone.
+
+    Raises:
+        ValueError: an unknown name or an impossible number.
+        FileNotFoundError, CheckpointError: `pretrained` names no file or a file that does not fit.
+    """
+    spec = backbone_spec(backbone)
+    if num_classes < 1:
+        raise ValueError(f"num_classes: expected at least 1, got {num_classes}")
+    if decoder_width < 1:
+        raise ValueError(f"decoder_width: expected at least 1, got {decoder_width}")
+    if classifier not in ("pooled", "class_token"):
+        raise ValueError(f"classifier: expected 'pooled' or 'class_token', got {classifier!r}")
+    if weight_standardisation not in ("released", "paper"):
+        raise ValueError(f"weight_standardisation: expected 'released' or 'paper', got {weight_standardisation!r}")
+    network = SegmentationNetwork(
+        spec, num_classes, classifier, decoder_width, weight_standardisation, pretrained is True
+    )
+    if isinstance(pretrained, str | Path):
+        load_pretrained(network.vit, pretrained)
+    return network

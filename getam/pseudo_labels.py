@@ -1,0 +1,122 @@
+"""Activation-aware label completion: pseudo labels from maps, saliency and image labels (METHOD section 3; paper section 3.3)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from getam.recipe import Recipe
+
+BACKGROUND, UNKNOWN = 0, 255
+
+
+def complete_labels(
+    maps: Tensor, saliency: Tensor, labels: Tensor, recipe: Recipe, valid: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Label every pixel with one of its image's classes, 0 (background) or 255 (unknown).
+
+    1. A pixel that is not salient is background. A salient one goes to the class with the largest map M_c, and is unknown
+       where the background score (1 - max_c M_c)^alpha is as large as that.
+    2. Mining: a pixel that is background becomes a class's if the class's map is there above the value at position
+       int(quantile * n) of the map's n positive values in ascending order.
+    3. Morphological opening of what is not background; what it removes becomes background.
+
+    Args:
+        maps: normalised, (B, C, H, W).
+        saliency: (B, H, W), above 0 is salient.
+        labels: of the images, (B, C), above 0 where the class is present.
+        recipe: see `Recipe`.
+        valid: (B, H, W), above 0 on real pixels; None where all are. It matters where the recipe leaves padding out:
+            padded pixels become 255, and neither quantile nor opening sees them.
+
+    Returns:
+        labels: uint8, (B, H, W).
+        mined: bool, (B, H, W): where some class was mined, as it was before the opening.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    _check(maps, saliency, labels, valid)
+    present = labels > 0
+    if valid is None or recipe.padding == "released":
+        real = torch.ones_like(saliency, dtype=torch.bool)
+    else:
+        real = valid > 0
+    pixels = _by_activation(maps, saliency, present, recipe.background_power)
+    claimed = _claims(maps, present, real, recipe.mining_quantile) & (pixels == BACKGROUND)[:, None]
+    mined = claimed.any(1)
+    winner = claimed.to(torch.uint8).argmax(1) + 1  # the first class in index order
+    if recipe.mining_conflict == "paper":
+        winner = winner.where(claimed.sum(1) == 1, UNKNOWN)
+    pixels = pixels.where(~mined, winner)
+    pixels = pixels.where(_opened(pixels != BACKGROUND, real, int(recipe.opening)), BACKGROUND)
+    return pixels.where(real, UNKNOWN).to(torch.uint8), mined
+
+
+def saliency_target(saliency: Tensor, mined: Tensor, recipe: Recipe) -> Tensor:
+    """Target of the background probability, 0 or 1, float32 (B, H, W).
+
+    `paper`: 1 where not salient. `released`: 1 everywhere but on mined pixels, because the released code overwrites the
+    saliency map before it uses it (METHOD section 4).
+
+    Args:
+        saliency: (B, H, W), above 0 is salient.
+        mined: (B, H, W), as `complete_labels` returns it.
+    """
+    if saliency.shape != mined.shape:
+        raise ValueError(f"saliency {tuple(saliency.shape)} and mined {tuple(mined.shape)} differ in shape")
+    foreground = mined if recipe.saliency_target == "released" else saliency > 0
+    return 1 - foreground.float()
+
+
+def _by_activation(maps: Tensor, saliency: Tensor, present: Tensor, alpha: float) -> Tensor:
+    """Step 1: int64 (B, H, W)."""
+    activation, index = maps.masked_fill(~present[:, :, None, None], 0).max(1)
+    won = activation > (1 - activation) ** alpha
+    return (index + 1).where(won, UNKNOWN).where(saliency > 0, BACKGROUND)
+
+
+def _claims(maps: Tensor, present: Tensor, real: Tensor, quantile: float) -> Tensor:
+    """Step 2: where each present class is mined, bool (B, C, H, W)."""
+    image, channel = present.nonzero(as_tuple=True)
+    values = maps[image, channel].flatten(1)
+    counted = (values > 0) & real[image].flatten(1)
+    count = counted.sum(1)
+    # In float64, as Python's int(0.9 * n) is: in float32 the product can fall on the other side of a whole number.
+    position = (quantile * count.double()).long()
+    ascending = values.masked_fill(~counted, torch.inf).sort(1).values
+    threshold = ascending.gather(1, position[:, None].clamp_max(values.shape[1] - 1))
+    # At position 0 nothing is mined: the released code takes the value as "no threshold".
+    above = (values > threshold) & counted & (position > 0)[:, None]
+    claims = torch.zeros_like(maps, dtype=torch.bool)
+    claims[image, channel] = above.unflatten(1, maps.shape[2:])
+    return claims
+
+
+def _opened(foreground: Tensor, real: Tensor, side: int) -> Tensor:
+    """Step 3: opening of bool (B, H, W) by a box, as OpenCV does it.
+
+    Erosion and dilation both look at offsets -(side // 2) .. side - 1 - side // 2: the box is not reflected, so for an even
+    side the result is shifted by a pixel. What is not `real`, or outside the image, is ignored.
+    """
+    if side < 2:
+        return foreground
+    eroded = ~_dilated(~foreground & real, side)
+    return _dilated(eroded & real, side)
+
+
+def _dilated(mask: Tensor, side: int) -> Tensor:
+    before, after = side // 2, side - 1 - side // 2
+    padded = F.pad(mask.float(), (before, after, before, after))
+    by_row = F.max_pool2d(padded, (1, side), stride=1)
+    return F.max_pool2d(by_row, (side, 1), stride=1) > 0
+
+
+def _check(maps: Tensor, saliency: Tensor, labels: Tensor, valid: Tensor | None) -> None:
+    if maps.ndim != 4:
+        raise ValueError(f"maps: expected shape (B, C, H, W), got {tuple(maps.shape)}")
+    batch, classes, height, width = maps.shape
+    if labels.shape != (batch, classes):
+        raise ValueError(f"labels: expected shape {(batch, classes)}, got {tuple(labels.shape)}")
+    for name, value in (("saliency", saliency), ("valid", valid)):
+        if value is not None and value.shape != (batch, height, width):
+            raise ValueError(f"{name}: expected shape {(batch, height, width)}, got {tuple(value.shape)}")

@@ -1,9 +1,9 @@
 """Lets torchvision be imported beside a CPU build of torch.
 
 timm imports torchvision, and the wheel of torchvision on the package index is compiled for CUDA: beside a torch without
-CUDA its operator library does not load, and ``import torchvision`` then stops because it wants to describe the operators
-``torchvision::nms`` and ``torchvision::qnms`` that nobody has declared. Neither is ever called here, so declaring them is
-all it takes. Where the library does load it declares them itself, and nothing is done.
+CUDA its operator library does not load, and ``import torchvision`` then stops because it wants to describe the
+operators ``torchvision::nms`` and ``torchvision::qnms`` that nobody has declared. Neither is ever called here, so
+declaring them is all it takes. Where the library does load it declares them itself, and nothing is done.
 """
 
 import importlib.util

@@ -5,18 +5,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
 
+import timm
 import torch
 import torch.nn.functional as F
+from timm.layers import HybridEmbed, StdConv2dSame, pad_same
+from timm.models import VisionTransformer
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-
-from getam._torchvision import declare_missing_operators
-
-declare_missing_operators()
-
-import timm  # noqa: E402
-from timm.layers import HybridEmbed, StdConv2dSame, pad_same  # noqa: E402
-from timm.models import VisionTransformer  # noqa: E402
 
 WeightStandardisation = Literal["released", "paper"]
 
@@ -110,7 +105,9 @@ BACKBONES: dict[str, BackboneSpec] = {
         blocks=(2, 5, 8, 11),
         widths=(24, 48, 96, 192),
     ),
-    "vit_micro_hybrid": BackboneSpec(_create_micro_hybrid, stages=2, blocks=(1, 3), widths=(48, 96, 96, 96), released_start_layer=0),
+    "vit_micro_hybrid": BackboneSpec(
+        _create_micro_hybrid, stages=2, blocks=(1, 3), widths=(48, 96, 96, 96), released_start_layer=0
+    ),
 }
 
 

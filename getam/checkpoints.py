@@ -72,7 +72,9 @@ def _released_name(name: str) -> str:
 def _check_kind(state: Mapping[str, Tensor], name: str, backbone: str, num_classes: int) -> None:
     """Say in one line what is wrong with a file of another kind, before names are compared one by one."""
     if "cls_head.weight" not in state or "pretrained.model.pos_embed" not in state:
-        raise CheckpointError(f"{name} is not one of the released GETAM checkpoints: its first name is {next(iter(state))}")
+        raise CheckpointError(
+            f"{name} is not one of the released GETAM checkpoints: its first name is {next(iter(state))}"
+        )
     if "pretrained.model.patch_embed.backbone.stem.conv.weight" in state:
         found = "vitb_hybrid"
     elif "pretrained.model.dist_token" in state:

@@ -114,7 +114,10 @@ class SqueezeExcite(nn.Module):
             nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)
         )
         self.gate = nn.Sequential(
-            nn.Linear(width, squeezed, bias=False), nn.ReLU(), nn.Linear(squeezed, width, bias=False), nn.Sigmoid()
+            nn.Linear(width, squeezed, bias=False),
+            nn.ReLU(),
+            nn.Linear(squeezed, width, bias=False),
+            nn.Sigmoid(),
         )
 
     def forward(self, x: Tensor) -> Tensor:

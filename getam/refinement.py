@@ -81,8 +81,7 @@ def affinity(images_rgb: Tensor, dilations: tuple[int, ...] = DILATIONS) -> Tens
     std = ((squares - total.square() / count) / (count - 1)).clamp_min(0).sqrt()
     sharpness = 1 / (1e-8 + 0.1 * std)
     scores = [
-        ((neighbour - images_rgb).abs_() * sharpness).mean(1).neg_()
-        for neighbour in _neighbours(images_rgb, dilations)
+        ((neighbour - images_rgb).abs_() * sharpness).mean(1).neg_() for neighbour in _neighbours(images_rgb, dilations)
     ]
     return torch.stack(scores).softmax(0)
 

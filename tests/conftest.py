@@ -1,0 +1,59 @@
+import json
+import os
+import zlib
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+GOLDEN = Path(os.environ.get("GETAM_GOLDEN", Path(__file__).parents[2] / "shared" / "golden"))
+
+
+@pytest.fixture(scope="session")
+def golden_folder() -> Path:
+    """Outputs of the released code. They are not part of the repository; where a run must have them, it says so."""
+    if not GOLDEN.is_dir():
+        message = f"no golden outputs at {GOLDEN}; GETAM_GOLDEN names their folder"
+        if os.environ.get("GETAM_REQUIRE_GOLDEN") == "1":
+            pytest.fail(message)
+        pytest.skip(message)
+    return GOLDEN
+
+
+@pytest.fixture(scope="session")
+def released_state_dict(golden_folder):
+    """name of a golden file -> the state dict that its outputs were made with, filled from each tensor's name."""
+
+    def make(golden: str) -> dict[str, torch.Tensor]:
+        shapes = json.loads((golden_folder / f"{golden}.state_dict.json").read_text())
+        return {name: torch.from_numpy(_tensor(name, shape)) for name, shape in shapes.items()}
+
+    return make
+
+
+def _tensor(name: str, shape: list[int]) -> np.ndarray:
+    if name.endswith("num_batches_tracked"):
+        return np.zeros(shape, np.int64)
+    n = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape, dtype=np.float32)
+    if name.endswith("running_var"):
+        value = 1 + 0.1 * np.abs(n)
+    elif name.endswith("running_mean"):
+        value = 0.1 * n
+    elif name.rsplit(".", 1)[-1] in ("pos_embed", "cls_token", "dist_token"):
+        value = 0.2 * n
+    elif len(shape) >= 2:
+        value = n / np.sqrt(prod(shape[1:]))
+    elif name.endswith("weight"):
+        value = 1 + 0.1 * n
+    else:
+        value = 0.02 * n
+    return np.asarray(value, np.float32)
+
+
+def relative_error(found, expected) -> float:
+    """Largest absolute difference over the largest expected magnitude, in float64."""
+    found, expected = (np.asarray(torch.as_tensor(x).detach(), np.float64) for x in (found, expected))
+    assert found.shape == expected.shape
+    return float(np.abs(found - expected).max() / np.abs(expected).max())

@@ -1,0 +1,128 @@
+"""Equal to the released code: golden/README.md's outputs, within its tolerances."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch.autograd import grad
+
+from getam import (
+    activation_maps,
+    classification_loss,
+    complete_labels,
+    cross_entropy_loss,
+    load_recipe,
+    load_released_checkpoint,
+    normalise_maps,
+    refine_maps,
+    saliency_loss,
+    saliency_target,
+)
+from tests.conftest import relative_error
+
+RELEASED = load_recipe("released")
+MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+# backbone -> the golden file that serves it
+BACKBONES = {"vitb_hybrid": "vitb_hybrid", "vitb": "vitb", "deit": "vitb", "deit_distilled": "deit_distilled"}
+
+
+@pytest.fixture(scope="module", params=BACKBONES)
+def case(request, golden_folder, released_state_dict):
+    """A backbone's golden outputs, the same of ours, and the tolerance of logits and maps."""
+    golden = BACKBONES[request.param]
+    expected = {key: torch.from_numpy(value) for key, value in _arrays(golden_folder / f"{golden}.npz").items()}
+    network = load_released_checkpoint(released_state_dict(golden), request.param)
+    rgb = expected["image_rgb"].float()
+    images = ((rgb / 255 - MEAN) / STD).permute(0, 3, 1, 2).contiguous()
+    with torch.no_grad():
+        class_logits, seg_logits = network(images)
+    image, category = expected["pairs"].T
+    maps = {start: activation_maps(network, images, expected["label"], start_layer=start) for start in (None, 0)}
+    refined = refine_maps(maps[None], rgb.permute(0, 3, 1, 2))
+    labels, mined = complete_labels(normalise_maps(refined), expected["saliency"], expected["label"], RELEASED)
+    return SimpleNamespace(
+        backbone=request.param,
+        expected=expected,
+        network=network,
+        images=images,
+        class_logits=class_logits,
+        seg_logits=seg_logits,
+        last6=maps[None][image, category],
+        every=maps[0][image, category],
+        refined=refined[image, category],
+        normalised=normalise_maps(refined)[image, category],
+        labels=labels,
+        mined=mined,
+        tolerance=1e-4 if request.param == "vitb_hybrid" else 2e-5,
+    )
+
+
+def _arrays(path) -> dict[str, np.ndarray]:
+    with np.load(path) as file:
+        return {key: file[key] for key in file.files if file[key].dtype.kind in "biuf"}
+
+
+def test_logits(case):
+    assert relative_error(case.class_logits, case.expected["class_logits"]) < case.tolerance
+    assert relative_error(case.seg_logits[:, :, ::8, ::8], case.expected["seg_logits"]) < case.tolerance
+    with torch.no_grad():
+        assert relative_error(case.network.classify(case.images), case.expected["class_logits"]) < case.tolerance
+
+
+def test_maps(case):
+    assert relative_error(case.last6, case.expected["getam_last6"]) < case.tolerance
+    assert relative_error(case.every, case.expected["getam_all"]) < case.tolerance
+
+
+@pytest.mark.parametrize("case", ["vitb_hybrid"], indirect=True)
+@pytest.mark.parametrize(
+    "layer", [11, 8, 3, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, 1, 2, 4, 5, 6, 7, 9, 10))]
+)
+def test_maps_per_layer(case, layer):
+    found = [
+        activation_maps(case.network, case.images, case.expected["label"], start_layer=start)[
+            tuple(case.expected["pairs"].T)
+        ]
+        for start in range(layer, min(layer + 2, 12))
+    ]
+    alone = found[0] - found[1] if len(found) == 2 else found[0]
+    assert relative_error(alone.flatten(1), case.expected["getam_per_layer"][:, layer]) < case.tolerance
+
+
+def test_refined_and_normalised_maps(case):
+    assert relative_error(case.refined[:, ::4, ::4], case.expected["refined"]) < case.tolerance
+    assert relative_error(case.normalised[:, ::4, ::4], case.expected["normalised"]) < case.tolerance
+
+
+def test_labels_and_saliency_target(case):
+    saliency, target = case.expected["saliency"], case.expected["saliency_target"]
+    mined = case.expected["saliency_after"] == 255
+    assert (case.labels != case.expected["pseudo_label"]).double().mean() <= 1e-4
+    assert (case.mined != mined).double().mean() <= 1e-4
+    assert torch.equal(saliency_target(saliency, mined, RELEASED), target.float())
+
+
+def test_losses(case):
+    expected = case.expected
+    labels, target = expected["pseudo_label"], expected["saliency_target"]
+    logits = case.seg_logits.clone().requires_grad_()
+    cross_entropy = cross_entropy_loss(logits, labels)
+    losses = {
+        "loss_classification": classification_loss(case.class_logits, expected["label"]),
+        "loss_cross_entropy": cross_entropy,
+        "loss_saliency": saliency_loss(case.seg_logits, target),
+    }
+    for name, loss in losses.items():
+        assert float(loss) == pytest.approx(float(expected[name]), rel=1e-5), name
+    (gradient,) = grad(cross_entropy, logits)
+    assert relative_error(gradient[:, :, ::8, ::8], expected["grad_cross_entropy"]) < case.tolerance
+
+
+def test_labels_of_hard_cases(golden_folder):
+    expected = {key: torch.from_numpy(value) for key, value in _arrays(golden_folder / "labels.npz").items()}
+    labels, mined = complete_labels(expected["maps"], expected["saliency"], expected["label"], RELEASED)
+    assert torch.equal(labels, expected["pseudo_label"])
+    assert torch.equal(mined, expected["mined"])
+    target = saliency_target(expected["saliency"], mined, RELEASED)
+    assert torch.equal(target, expected["saliency_target"].float())

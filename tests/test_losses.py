@@ -1,0 +1,80 @@
+"""The losses against their definitions on probabilities in float64, and at their edges."""
+
+import pytest
+import torch
+from torch.autograd import gradcheck
+
+from getam import classification_loss, cross_entropy_loss, saliency_loss
+
+
+@pytest.fixture
+def logits():
+    return torch.randn(2, 4, 6, 5, generator=torch.Generator().manual_seed(0)) * 3
+
+
+@pytest.fixture
+def labels():
+    values = torch.tensor([0, 1, 2, 3, 255], dtype=torch.uint8)
+    return values[torch.randint(0, 5, (2, 6, 5), generator=torch.Generator().manual_seed(1))]
+
+
+def test_classification():
+    logits, labels = torch.tensor([[2.0, -1, 0.5]]).double(), torch.tensor([[1, 0, 0]])
+    p = torch.sigmoid(logits)
+    expected = -torch.stack([p[0, 0].log(), (1 - p[0, 1]).log(), (1 - p[0, 2]).log()]).mean()
+    assert classification_loss(logits.float(), labels) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_cross_entropy(logits, labels):
+    p = logits.double().softmax(1)
+    terms = {0: [], 1: []}
+    for b, y, x in torch.nonzero(labels != 255).tolist():
+        label = int(labels[b, y, x])
+        terms[int(label > 0)].append(-float(p[b, label, y, x].log()))
+    means = [sum(values) / len(values) for values in terms.values()]
+    together = sum(sum(terms.values(), [])) / sum(map(len, terms.values()))
+    assert float(cross_entropy_loss(logits, labels)) == pytest.approx(sum(means), rel=1e-6)
+    assert float(cross_entropy_loss(logits, labels, split=False)) == pytest.approx(together, rel=1e-6)
+
+
+def test_an_empty_side_counts_zero(logits, labels):
+    foreground = labels.where(labels != 0, 255)
+    background = labels.where(labels == 0, 255)
+    both = cross_entropy_loss(logits, labels)
+    assert torch.isclose(cross_entropy_loss(logits, foreground) + cross_entropy_loss(logits, background), both)
+    unknown = torch.full_like(labels, 255)
+    logits.requires_grad_()
+    for split in (True, False):
+        loss = cross_entropy_loss(logits, unknown, split=split)
+        assert loss == 0
+        assert not torch.autograd.grad(loss, logits)[0].any()
+
+
+def test_saliency(logits):
+    target = torch.randint(0, 2, (2, 6, 5), generator=torch.Generator().manual_seed(2))
+    valid = torch.randint(0, 2, (2, 6, 5), generator=torch.Generator().manual_seed(3))
+    p = logits.double().softmax(1)[:, 0]
+    per_pixel = -(target * p.log() + (1 - target) * (1 - p).log())
+    assert float(saliency_loss(logits, target)) == pytest.approx(float(per_pixel.mean()), rel=1e-6)
+    expected = float(per_pixel[valid > 0].mean())
+    assert float(saliency_loss(logits, target, valid)) == pytest.approx(expected, rel=1e-6)
+    assert saliency_loss(logits, target, torch.zeros_like(valid)) == 0
+
+
+def test_saliency_gradient_where_the_network_is_certain(logits):
+    certain = (logits * 100).double().requires_grad_()
+    target = torch.ones(2, 6, 5)
+    assert torch.isfinite(torch.autograd.grad(saliency_loss(certain, target), certain)[0]).all()
+    assert gradcheck(lambda z: _in_float64(z, target), logits.double().requires_grad_())
+
+
+def _in_float64(z, target):
+    background = z[:, 0] - z[:, 1:].logsumexp(1)
+    return torch.nn.functional.binary_cross_entropy_with_logits(background, target.double())
+
+
+def test_bfloat16_logits(logits, labels):
+    low = logits.bfloat16()
+    assert cross_entropy_loss(low, labels).dtype == torch.float32
+    assert saliency_loss(low, torch.ones(2, 6, 5)).dtype == torch.float32
+    assert classification_loss(low[:, :, 0, 0], torch.ones(2, 4)).dtype == torch.float32

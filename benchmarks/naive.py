@@ -1,7 +1,7 @@
 """Activation maps the way they are usually computed: full N x N matrices, one backward per (image, class) pair.
 
 The opponent of benchmarks/activation.py and the oracle of tests/test_activation.py. It is written from the definitions
-(METHOD section 2) with timm's unfused attention and shares no code with getam.activation.
+(docs/method.md section 2) with timm's unfused attention and shares no code with getam.activation.
 """
 
 from collections.abc import Iterator

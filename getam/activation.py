@@ -1,9 +1,9 @@
-"""GETAM and the activation maps it is compared with (METHOD section 2; paper section 3.2, equations 1 to 3).
+"""GETAM and the activation maps it is compared with (docs/method.md section 2; the paper's equation 2 and Table 1).
 
-With A = softmax(scale q k^T) of a block's head, Y = A V its output, S the score of a class and G = dS/dA, the class token's
-row is all a map needs: a(j) = A[0, j] and g(j) = G[0, j] = (dS/dY[0]) . v_j over the patch tokens j. So neither A nor G is
-formed: fused attention runs, q, k, v and Y are looked at as they pass, and dS/dY comes from one backward. Where whole
-matrices enter (`matmul`, the rollouts), they enter as row vector times matrix, some rows at a time.
+With A = softmax(scale q k^T) of a block's head, Y = A V its output, S the score of a class and G = dS/dA, the class
+token's row is all that a map needs: a(j) = A[0, j] and g(j) = G[0, j] = (dS/dY[0]) . v_j over the patch tokens j. So
+neither A nor G is formed: fused attention runs, q, k, v and Y are looked at as they pass, and dS/dY comes from one
+backward. Where whole matrices enter (`matmul`, the rollouts), they do as row vector times matrix, some rows at a time.
 """
 
 from collections.abc import Callable, Iterator
@@ -39,26 +39,30 @@ def activation_maps(
     """Maps of where the network sees each class that an image is labelled with.
 
     One forward without the decoder, blocks below `start_layer` without a graph, then one backward per rank: the k-th
-    present class of every image at once. No weight gradient is computed and none is touched. The network stays in the mode
-    it is in; in eval mode a map does not depend on the other images of the batch. Works under autocast.
+    present class of every image at once. No weight gradient is computed or touched. The network stays in the mode it is
+    in; in eval mode a map does not depend on the other images of the batch. Works under autocast.
 
     Args:
         network: a SegmentationNetwork, or any timm vision transformer with a class token and a linear head.
         images: normalised, (B, 3, H, W).
         labels: (B, C), above 0 where the class is in the image.
-        method: `getam`: mean_h relu(g a) * mean_h relu(g). `attention_gradient`: mean_h relu(g a). `grad_cam`: mean_h
-            relu(w_h a), w_h the mean of G_h. `cam`: the classifier's weights on the features it reads. `rollout`: product
-            of (mean_h A + I) / 2, the same for every class. `transformer_attribution`: product of mean_h relu(G A) + I.
+        method: a name of `METHODS`:
+            getam: mean_h relu(g a) * mean_h relu(g).
+            attention_gradient: mean_h relu(g a).
+            grad_cam: mean_h relu(w_h a), with w_h the mean of the whole matrix G_h.
+            cam: the positive part of the classifier's weights applied to the features that it pools.
+            rollout: the class token's row of the product of (mean_h A + I) / 2; the same for every class.
+            transformer_attribution: the class token's row of the product of mean_h relu(G A) + I.
         start_layer: first block that counts. None: the released recipe's, the last six blocks, for `getam` and
-            `attention_gradient`; every block for the other methods. `Recipe.first_block` gives a recipe's. `cam` has none.
-        fusion: over blocks, for the first three methods. `sum`; `product` of the maps; `matmul`: the class token's row of
-            the product of the N x N maps, last block leftmost. The latter two are divided by a maximum after each factor,
-            as six raw factors (about 1e-5 each) leave float32: their maps are right up to a positive number.
+            `attention_gradient`, and every block for the others; `cam` has none. `Recipe.first_block` gives a recipe's.
+        fusion: over blocks, for the first three methods: `sum`; `product` of the maps; `matmul`, the class token's row
+            of the product of the N x N maps, last block leftmost. The latter two are divided by a maximum at each
+            factor, as six raw factors (about 1e-5 each) leave float32: they are right up to a positive number.
         heads: `released`, or `paper`: a and g are averaged over the heads before anything else.
 
     Returns:
-        (B, C, rows, columns) of the token grid, (H/16, W/16) with the paper's backbones; float32, at least 0, and 0 where
-        labels is 0. Not normalised.
+        (B, C, rows, columns) of the token grid, (H/16, W/16) with the paper's backbones; float32, at least 0, and 0
+        where labels is 0. Not normalised.
 
     Raises:
         ValueError: an unknown name, shapes that do not fit, or a start_layer beyond the network.
@@ -113,7 +117,7 @@ class ActivationRecord:
         self._hook.remove()
 
     def _keep_classifier_input(self, module: nn.Module, inputs: tuple[Tensor]) -> None:
-        self._classifier_input = inputs[0].detach()
+        self._classifier_input = at_least_float32(inputs[0].detach())
 
     def maps(self, class_logits: Tensor, labels: Tensor, image_size: tuple[int, int]) -> Tensor:
         """The maps of the recorded forward, as `activation_maps` returns them.
@@ -139,8 +143,8 @@ class ActivationRecord:
         blocks = len(self.network.vit.blocks)
         if self._attention.count != blocks:
             raise ValueError(
-                f"{self._attention.count} attentions were recorded in {blocks} blocks: maps need one forward inside the "
-                "record, of blocks that attend once each by timm's fused attention (on by default)"
+                f"{self._attention.count} attentions were recorded in {blocks} blocks: maps need one forward inside "
+                "the record, of blocks that attend once each by timm's fused attention (on by default)"
             )
 
     def _gradient_maps(self, class_logits: Tensor, present: Tensor) -> Tensor:
@@ -154,7 +158,9 @@ class ActivationRecord:
             images = torch.nonzero(counts > rank).squeeze(1)
             classes = by_rank[images, rank]
             # Images do not interact, so the gradient of the sum holds each image's own.
-            gradients = torch.autograd.grad(class_logits[images, classes].sum(), outputs, retain_graph=True)
+            with torch.enable_grad():
+                score = class_logits[images, classes].sum()
+            gradients = torch.autograd.grad(score, outputs, retain_graph=True)
             maps[images, classes] = self._fuse(gradients)[images]
         return maps
 
@@ -166,23 +172,23 @@ class ActivationRecord:
             for layer, gradient in zip(self._attention.layers, gradients, strict=True)
         ]
         if self.method == "transformer_attribution":
-            return _class_row_of_product(blocks, gradients[0].shape)
+            return _class_row_of_product(blocks)
         if self.fusion == "matmul":
-            return _class_row_of_product(blocks, gradients[0].shape, rescale=True)
+            return _class_row_of_product(blocks, rescale=True)
         maps = torch.stack([block(slice(0, 1)).squeeze(1) for block in blocks])
         if self.fusion == "product":
             return _scaled(maps).prod(0)
         return maps.sum(0)
 
     def _rollout(self, present: Tensor) -> Tensor:
-        layers = self._attention.layers
-        row = _class_row_of_product([partial(_rollout_map, layer) for layer in layers], layers[0].y.shape)
+        row = _class_row_of_product([partial(_rollout_map, layer) for layer in self._attention.layers])
         return row[:, None] * present[:, :, None]
 
     def _cam(self, image_size: tuple[int, int]) -> Tensor:
         if self._classifier_input is None:
             raise ValueError("no forward of the network ran inside the record")
-        evidence = at_least_float32(self.network.classifier.evidence(self._classifier_input)).relu()
+        with torch.no_grad():
+            evidence = self.network.classifier.evidence(self._classifier_input).relu()
         if evidence.ndim == 3:
             return evidence.unflatten(2, _grid(evidence.shape[2], image_size))
         stride = self.network.backbone.stride
@@ -229,9 +235,7 @@ _BLOCK_MAPS = {
 }
 
 
-def _attention_and_gradient(
-    layer: AttentionLayer, gradient: Tensor, heads: str, rows: slice
-) -> tuple[Tensor, Tensor]:
+def _attention_and_gradient(layer: AttentionLayer, gradient: Tensor, heads: str, rows: slice) -> tuple[Tensor, Tensor]:
     """Rows of A and of G = dS/dA, (B, heads, rows, N); averaged to one head for the paper's formula."""
     a = layer.rows(rows)
     g = gradient[:, :, rows] @ layer.values.transpose(-2, -1)
@@ -245,18 +249,16 @@ def _identity_rows(layer: AttentionLayer, rows: slice) -> Tensor:
     return torch.eye(values.shape[2], dtype=values.dtype, device=values.device)[rows]
 
 
-def _class_row_of_product(
-    blocks: list[Callable[[slice], Tensor]], shape: torch.Size, rescale: bool = False
-) -> Tensor:
+def _class_row_of_product(blocks: list[Callable[[slice], Tensor]], rescale: bool = False) -> Tensor:
     """Row 0 of M_last ... M_first, (B, N), for blocks that give rows of their M; never a whole matrix.
 
-    `shape` is that of a block's Y, (B, heads, N, d). With `rescale` the row is divided by its maximum after each block.
+    With `rescale` the row is divided by its maximum after each block.
     """
-    batch, _, tokens, _ = shape
     row = blocks[-1](slice(0, 1)).squeeze(1)
     row = _scaled(row) if rescale else row
+    tokens = row.shape[1]
+    pieces = [slice(start, min(start + _ROWS, tokens)) for start in range(0, tokens, _ROWS)]
     for block in reversed(blocks[:-1]):
-        pieces = [slice(start, min(start + _ROWS, tokens)) for start in range(0, tokens, _ROWS)]
         row = sum(torch.einsum("br,brn->bn", row[:, piece], block(piece)) for piece in pieces)
         row = _scaled(row) if rescale else row
     return row

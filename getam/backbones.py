@@ -49,8 +49,8 @@ def _from_timm(name: str) -> Callable[[bool], VisionTransformer]:
 class ConvStem(nn.Module):
     """Three strided 3x3 convolutions with BatchNorm: the convolutional part of `vit_micro_hybrid`, 1/8 in the end.
 
-    A transformer that is trained from scratch on few images learns much sooner from such a stem than from plain patches.
-    It has the parts of timm's ResNetV2 (`stem`, `stages`, `norm`), so that both are tapped alike.
+    A transformer that is trained from scratch on few images learns much sooner from such a stem than from plain
+    patches. It has the parts of timm's ResNetV2 (`stem`, `stages`, `norm`), so that both are tapped alike.
     """
 
     def __init__(self, widths: tuple[int, int, int] = (24, 48, 96)):
@@ -132,9 +132,10 @@ class Features(NamedTuple):
 
 
 class Backbone(nn.Module):
-    """A timm vision transformer run at any image size, with its tapped features (METHOD section 1).
+    """A timm vision transformer run at any image size, with its tapped features (docs/method.md section 1).
 
-    The position embedding is resized at every forward from its stored square grid, bilinearly; prefix positions are kept.
+    The position embedding is resized at every forward from its stored square grid, bilinearly; the prefix tokens'
+    positions are kept.
     """
 
     def __init__(self, spec: BackboneSpec, pretrained: bool, weight_standardisation: WeightStandardisation):
@@ -203,7 +204,7 @@ def _check_images(images: Tensor) -> None:
 class ReleasedStdConv2dSame(StdConv2dSame):
     """timm's convolution with the released code's weight standardisation, (w - mean) / (std + 1e-5), biased std.
 
-    timm 1.x divides by sqrt(var + 1e-8) instead; block outputs differ by 8e-4 (METHOD section 1).
+    timm 1.x divides by sqrt(var + 1e-8) instead; block outputs differ by 8e-4 (docs/method.md section 1).
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The losses of the joint phase but for the dense energy (METHOD section 4; paper section 3.4)."""
+"""The losses of the joint phase but for the dense energy (docs/method.md section 4; paper section 3.4)."""
 
 import torch.nn.functional as F
 from torch import Tensor

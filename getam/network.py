@@ -1,4 +1,4 @@
-"""The segmentation network: a transformer's taps, the DPT decoder and the two heads (METHOD section 1, paper section 3)."""
+"""The segmentation network: a transformer's taps, the DPT decoder and the two heads (docs/method.md section 1)."""
 
 from pathlib import Path
 from typing import Literal
@@ -14,7 +14,7 @@ Classifier = Literal["pooled", "class_token"]
 
 
 class Readout(nn.Module):
-    """Readout "project" of DPT: every patch token is joined with the class token; (B, N, D) -> (B, D, rows, columns)."""
+    """Readout "project" of DPT: each patch token joined with the class token, (B, N, D) -> (B, D, rows, columns)."""
 
     def __init__(self, dim: int, prefix_tokens: int):
         super().__init__()
@@ -162,9 +162,9 @@ class ClassTokenClassifier(nn.Module):
 class SegmentationNetwork(nn.Module):
     """GETAM's network; see `build_model`.
 
-    `network(images)` takes normalised images (B, 3, H, W), H and W multiples of 32, and gives the class logits (B, C) and
-    the segmentation logits (B, C + 1, H, W), background first. `network.classify(images)` gives the class logits alone and
-    skips the decoder.
+    `network(images)` takes normalised images (B, 3, H, W), H and W multiples of 32, and gives the class logits (B, C)
+    and the segmentation logits (B, C + 1, H, W), background first. `network.classify(images)` gives the class logits
+    alone and skips the decoder.
     """
 
     def __init__(

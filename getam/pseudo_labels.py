@@ -1,4 +1,4 @@
-"""Activation-aware label completion: pseudo labels from maps, saliency and image labels (METHOD section 3; paper section 3.3)."""
+"""Activation-aware label completion: pseudo labels from maps, saliency and image labels (docs/method.md section 3)."""
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +14,8 @@ def complete_labels(
 ) -> tuple[Tensor, Tensor]:
     """Label every pixel with one of its image's classes, 0 (background) or 255 (unknown).
 
-    1. A pixel that is not salient is background. A salient one goes to the class with the largest map M_c, and is unknown
-       where the background score (1 - max_c M_c)^alpha is as large as that.
+    1. A pixel that is not salient is background. A salient one goes to the class with the largest map M_c, and is
+       unknown where the background score (1 - max_c M_c)^alpha is as large as that.
     2. Mining: a pixel that is background becomes a class's if the class's map is there above the value at position
        int(quantile * n) of the map's n positive values in ascending order.
     3. Morphological opening of what is not background; what it removes becomes background.
@@ -37,10 +37,8 @@ def complete_labels(
     """
     _check(maps, saliency, labels, valid)
     present = labels > 0
-    if valid is None or recipe.padding == "released":
-        real = torch.ones_like(saliency, dtype=torch.bool)
-    else:
-        real = valid > 0
+    leave_out = valid is not None and recipe.padding == "paper"
+    real = valid > 0 if leave_out else torch.ones_like(saliency, dtype=torch.bool)
     pixels = _by_activation(maps, saliency, present, recipe.background_power)
     claimed = _claims(maps, present, real, recipe.mining_quantile) & (pixels == BACKGROUND)[:, None]
     mined = claimed.any(1)
@@ -56,7 +54,7 @@ def saliency_target(saliency: Tensor, mined: Tensor, recipe: Recipe) -> Tensor:
     """Target of the background probability, 0 or 1, float32 (B, H, W).
 
     `paper`: 1 where not salient. `released`: 1 everywhere but on mined pixels, because the released code overwrites the
-    saliency map before it uses it (METHOD section 4).
+    saliency map before it uses it (docs/method.md section 4).
 
     Args:
         saliency: (B, H, W), above 0 is salient.
@@ -95,8 +93,8 @@ def _claims(maps: Tensor, present: Tensor, real: Tensor, quantile: float) -> Ten
 def _opened(foreground: Tensor, real: Tensor, side: int) -> Tensor:
     """Step 3: opening of bool (B, H, W) by a box, as OpenCV does it.
 
-    Erosion and dilation both look at offsets -(side // 2) .. side - 1 - side // 2: the box is not reflected, so for an even
-    side the result is shifted by a pixel. What is not `real`, or outside the image, is ignored.
+    Erosion and dilation both look at offsets -(side // 2) .. side - 1 - side // 2: the box is not reflected, so for an
+    even side the result is shifted by a pixel. What is not `real`, or outside the image, is ignored.
     """
     if side < 2:
         return foreground

@@ -1,4 +1,4 @@
-"""Where the released code and the paper part: one named setting a row (METHOD section 8)."""
+"""Where the released code and the paper part: one named setting a row (docs/method.md section 8)."""
 
 from dataclasses import dataclass, fields, replace
 from typing import Literal
@@ -20,7 +20,7 @@ class Recipe:
         saliency_target: background everywhere but on mined pixels, or 1 - saliency.
         mining_conflict: a pixel mined for two classes goes to the first in index order, or becomes 255.
         start_layer: maps are summed from block 6 on for every backbone, or from 6 for the hybrid and 0 for the others.
-        heads: the product of two means over the heads, or the heads averaged before anything else (METHOD section 2).
+        heads: the product of two means over the heads, or the heads averaged first (docs/method.md section 2).
         padding: the padded border counts as pixels, or is left out of labels, quantile and losses.
         weight_standardisation: of the hybrid: (w - mean) / (std + 1e-5), or timm's.
 

@@ -1,4 +1,7 @@
-"""PAMR, pixel-adaptive mask refinement (Araslanov and Roth, CVPR 2020), and the scaling of maps (METHOD sections 2 and 3)."""
+"""PAMR, pixel-adaptive mask refinement (Araslanov and Roth, CVPR 2020), and the scaling of maps.
+
+docs/method.md, sections 2 and 3.
+"""
 
 from collections.abc import Iterator
 
@@ -22,8 +25,8 @@ def refine_maps(
     """Bring activation maps to the images' size and let them follow the images' edges.
 
     Bilinear with align_corners=True, then `iterations` times every pixel becomes the mean of its 8 neighbours at each
-    dilation, weighted by how alike their colours are (`affinity`), edges replicated. Maps that are zero everywhere stay so and
-    cost nothing.
+    dilation, weighted by how alike their colours are (`affinity`), edges replicated. Maps that are zero everywhere stay
+    so and cost nothing.
 
     Args:
         maps: (B, C, h, w).
@@ -37,7 +40,8 @@ def refine_maps(
     """
     if maps.ndim != 4 or images_rgb.ndim != 4 or images_rgb.shape[1] != 3 or len(maps) != len(images_rgb):
         raise ValueError(
-            f"expected maps (B, C, h, w) and images_rgb (B, 3, H, W), got {tuple(maps.shape)}, {tuple(images_rgb.shape)}"
+            "expected maps (B, C, h, w) and images_rgb (B, 3, H, W), "
+            f"got {tuple(maps.shape)} and {tuple(images_rgb.shape)}"
         )
     size = images_rgb.shape[-2:]
     refined = maps.new_zeros(*maps.shape[:2], *size)

@@ -54,8 +54,10 @@ def test_methods_equal_full_matrices(network, images, method, start_layer, heads
 def test_fusions_equal_full_matrices_up_to_a_factor(network, images, method, fusion):
     found = activation_maps(network, images, LABELS, method, start_layer=1, fusion=fusion)
     expected = naive_maps(network, images, LABELS, method, start_layer=1, fusion=fusion)
-    for ours, theirs in zip(found[LABELS > 0], expected[LABELS > 0], strict=True):
-        assert theirs.max() > 0
+    seen = expected.flatten(2).any(2)
+    assert torch.equal(found.flatten(2).any(2), seen)  # a block without evidence leaves a product of zero
+    assert seen.sum() >= 4
+    for ours, theirs in zip(found[seen], expected[seen], strict=True):
         assert relative_error(ours / ours.max(), theirs / theirs.max()) < 1e-10
 
 
@@ -113,7 +115,9 @@ def test_zero_where_no_label(network, images, method):
     maps = activation_maps(network, images, LABELS, method)
     assert maps.min() >= 0
     assert not maps[LABELS == 0].any()
-    assert maps[LABELS == 1].flatten(1).any(1).all()
+    seen = maps[LABELS == 1].flatten(1).any(1)
+    assert seen.any() if method == "cam" else seen.all()  # CAM's evidence can be negative everywhere
+    assert not maps.requires_grad
     assert not activation_maps(network, images, torch.zeros_like(LABELS), method).any()
 
 
@@ -176,7 +180,7 @@ def test_autocast(images, method):
     assert 1e-6 < error < 0.05  # not the same computation, and near it
 
 
-# A qk-normalised, a registered, a rotary, a relative-position and a distilled transformer.
+# With two prefix tokens, positions for patches alone, relative positions, rotary positions.
 @pytest.mark.parametrize(
     "name",
     [
@@ -191,8 +195,8 @@ def test_any_timm_transformer(name):
     vit = timm.create_model(name, num_classes=3, depth=2).double().eval()
     images = torch.randn(2, 3, 224, 224, dtype=torch.float64)
     labels = torch.tensor([[1, 0, 1], [0, 1, 0]])
-    found = activation_maps(vit, images, labels, start_layer=1)
-    expected = naive_maps(vit, images, labels, start_layer=1)
+    found = activation_maps(vit, images, labels)
+    expected = naive_maps(vit, images, labels)
     assert relative_error(found, expected) < 1e-10
     assert activation_maps(vit, images, labels, "cam").shape == found.shape
 
@@ -231,7 +235,7 @@ print(grown(48, **OPTIONS), grown(96, **OPTIONS))
 
 @pytest.mark.parametrize("options", [{}, {"fusion": "matmul"}])
 def test_memory_grows_linearly_with_the_tokens(options):
-    """9,216 tokens: one attention matrix alone is 324 MiB. A process of its own, as a process never forgets its peak."""
+    """9,216 tokens: one attention matrix alone is 324 MiB. In a process of its own, as a process keeps its peak."""
     script = _MEMORY.replace("OPTIONS", repr(options))
     printed = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True)
     of_2304, of_9216 = map(float, printed.stdout.split())
@@ -258,9 +262,11 @@ def test_bad_arguments(network, images):
 def test_networks_without_class_token_attention(network, images):
     with pytest.raises(TypeError, match="expected a SegmentationNetwork or a timm vision transformer"):
         activation_maps(timm.create_model("resnet18"), images.float(), LABELS)
-    with pytest.raises(ValueError, match="4 blocks: maps need one forward inside the record"):
-        record = ActivationRecord(network)
-        record.maps(network.classify(images), LABELS, (64, 96))
+    record, logits = ActivationRecord(network), network.classify(images)
+    with pytest.raises(
+        ValueError, match="0 attentions were recorded in 4 blocks: maps need one forward inside the record"
+    ):
+        record.maps(logits, LABELS, (64, 96))
     network.vit.blocks[1].attn.fused_attn = False
     with pytest.raises(ValueError, match="3 attentions were recorded in 4 blocks"):
         activation_maps(network, images, LABELS)

@@ -97,7 +97,7 @@ class _RunsCode:
         return os.mkdir, (self.trace,)
 
 
-@pytest.mark.parametrize("save", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
+@pytest.mark.parametrize("save", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value, protocol=2))])
 def test_pickle_that_wants_to_run_code(tmp_path, save):
     path, trace = tmp_path / "evil.pth", tmp_path / "trace"
     save({"cls_head.weight": _RunsCode(str(trace))}, path)

@@ -114,7 +114,7 @@ def test_losses(case):
         "loss_saliency": saliency_loss(case.seg_logits, target),
     }
     for name, loss in losses.items():
-        assert float(loss) == pytest.approx(float(expected[name]), rel=1e-5), name
+        assert loss.item() == pytest.approx(float(expected[name]), rel=1e-5), name
     (gradient,) = grad(cross_entropy, logits)
     assert relative_error(gradient[:, :, ::8, ::8], expected["grad_cross_entropy"]) < case.tolerance
 

@@ -60,7 +60,7 @@ def seconds(call: Callable[[], object], device: str) -> float:
 def measure(device: str, size: int, bf16: bool, repeats: int) -> list[dict]:
     """A row for each variant at one image size."""
     calls = {variant: prepare(device, size, variant, bf16) for variant in VARIANTS}
-    reference = calls["full matrices"]()
+    reference = prepare(device, size, "full matrices", bf16=False)()
     difference = {v: float((call() - reference).abs().max() / reference.max()) for v, call in calls.items()}
     times = {variant: [] for variant in VARIANTS}
     for _ in range(repeats):

@@ -63,12 +63,17 @@ def write_results(name: str, device: str, rows: list[dict]) -> Path:
     while "--" in slug:
         slug = slug.replace("--", "-")
     path = RESULTS / f"{name}-{slug}.csv"
+    write_table(path, rows)
+    return path
+
+
+def write_table(path: Path, rows: list[dict]) -> None:
+    """Write rows with the same keys as CSV."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()
         writer.writerows(rows)
-    return path
 
 
 def print_table(rows: list[dict]) -> None:

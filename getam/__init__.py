@@ -14,6 +14,7 @@ declare_missing_operators()
 _HOMES = {
     "ActivationRecord": "activation",
     "CheckpointError": "weights",
+    "ConfusionMatrix": "metrics",
     "Recipe": "recipe",
     "SegmentationNetwork": "network",
     "activation_maps": "activation",

@@ -1,0 +1,1 @@
+"""Data sets, read from the layout in which their makers publish them."""

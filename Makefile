@@ -1,10 +1,11 @@
-# make setup: everything into .venv    make test: the tests    make lint: style    make lock: renew the pins
+# make setup: everything into .venv    make demo: the method on drawn images    make test: the tests
+# make lint: style                     make lock: renew the pins
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup test lint lock clean
+.PHONY: setup demo test lint lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -20,6 +21,10 @@ $(STAMP): pyproject.toml envs/requirements.lock
 	$(BIN)/python -m pip install --quiet --constraint envs/requirements.lock setuptools wheel
 	$(BIN)/python -m pip install --quiet --constraint envs/requirements.lock --no-build-isolation --editable '.[dev]'
 	@touch $@
+
+# A few minutes on two cores: a classifier from scratch, the maps of every method, a sheet to look at.
+demo: setup
+	$(BIN)/python -m benchmarks.map_quality --table results/demo/map_quality.csv --sheet results/demo/maps.png drawn
 
 test: setup
 	$(BIN)/python -m pytest

@@ -7,8 +7,7 @@ of the machine meets all of them. Writes benchmarks/results/activation-<device>.
 
 rows            getam.activation_maps: class-token rows, one backward per rank of class, no weight gradient
 full matrices   unfused attention, gradients of whole attention matrices, one backward per pair, no weight gradient
-with backward() the same by `backward()`, which computes every weight's gradient too, as code with hooks on its
-attention does
+with backward() the same by `backward()`: every weight's gradient too, as in code that keeps them by hooks
 """
 
 import argparse
@@ -25,6 +24,7 @@ from getam import activation_maps, build_model
 
 PAIRS = [(0, 1), (0, 5), (1, 3), (1, 7), (2, 2), (3, 9)]
 BATCH, CLASSES, START_LAYER = 4, 20, 6
+BUDGET = 100  # seconds after which a variant is not repeated again at this size
 VARIANTS = {
     "rows": partial(activation_maps, start_layer=START_LAYER),
     "full matrices": partial(naive_maps, start_layer=START_LAYER),
@@ -48,25 +48,27 @@ def prepare(device: str, size: int, variant: str, bf16: bool) -> Callable[[], to
     return call
 
 
-def seconds(call: Callable[[], object], device: str) -> float:
-    """One call's wall time, the device's work included."""
+def timed(call: Callable[[], torch.Tensor], device: str) -> tuple[float, torch.Tensor]:
+    """One call's wall time in seconds, the device's work included, and its result."""
     start = time.perf_counter()
-    call()
+    result = call()
     if device == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return time.perf_counter() - start, result
 
 
 def measure(device: str, size: int, bf16: bool, repeats: int) -> list[dict]:
     """A row for each variant at one image size."""
     calls = {variant: prepare(device, size, variant, bf16) for variant in VARIANTS}
-    reference = prepare(device, size, "full matrices", bf16=False)()
-    difference = {v: float((call() - reference).abs().max() / reference.max()) for v, call in calls.items()}
-    times = {variant: [] for variant in VARIANTS}
+    times, maps = {variant: [] for variant in VARIANTS}, {}
     for _ in range(repeats):
         for variant, call in calls.items():
-            times[variant].append(seconds(call, device))
-    del calls, reference
+            if sum(times[variant]) < BUDGET:
+                duration, maps[variant] = timed(call, device)
+                times[variant].append(duration)
+    reference = prepare(device, size, "full matrices", bf16=False)() if bf16 else maps["full matrices"]
+    difference = {variant: float((found - reference).abs().max() / reference.max()) for variant, found in maps.items()}
+    del calls
     medians = {variant: statistics.median(values) for variant, values in times.items()}
     return [
         {
@@ -76,6 +78,7 @@ def measure(device: str, size: int, bf16: bool, repeats: int) -> list[dict]:
             "seconds": f"{medians[variant]:.3f}",
             "fastest": f"{min(times[variant]):.3f}",
             "slowest": f"{max(times[variant]):.3f}",
+            "runs": len(times[variant]),
             "times as long": f"{medians[variant] / medians['rows']:.2f}",
             "peak MiB": f"{peak_memory(device, prepare, device, size, variant, bf16):.0f}",
             "difference": f"{difference[variant]:.1e}",
@@ -94,10 +97,11 @@ def main() -> None:
     rows = []
     for size in arguments.sizes:
         for bf16 in (False, True) if arguments.device == "cuda" else (False,):
-            rows += measure(arguments.device, size, bf16, arguments.repeats)
-    rows = [{"device": device, "torch": torch.__version__, **row} for row in rows]
+            measured = measure(arguments.device, size, bf16, arguments.repeats)
+            rows += [{"device": device, "torch": torch.__version__, **row} for row in measured]
+            path = write_results("activation", device, rows)
     print_table(rows)
-    print(f"written to {write_results('activation', device, rows)}")
+    print(f"written to {path}")
 
 
 if __name__ == "__main__":

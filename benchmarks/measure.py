@@ -46,13 +46,17 @@ def peak_memory(device: str, prepare: Callable[..., Callable[[], object]], *argu
 
 def _grown_peak(prepare: Callable[..., Callable[[], object]], *arguments) -> float:
     call = prepare(*arguments)
-    before = _peak()
+    before = peak_resident()
     call()
-    return _peak() - before
+    return peak_resident() - before
 
 
-def _peak() -> float:
-    """Largest resident size of this process so far, in MiB (Linux counts in KiB, macOS in bytes)."""
+def peak_resident() -> float:
+    """Largest resident size of this process so far, in MiB."""
+    # Not getrusage on Linux: there a process starts with its parent's peak.
+    for line in _lines(Path("/proc/self/status")):
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 

@@ -24,8 +24,7 @@ def painted(image_rgb: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Labels (H, W) in VOC's colours over an image; background is darkened, unknown (255) is white."""
     colours = voc.palette()[labels].astype(float)
     colours[labels == 255] = 255
-    strength = np.where(labels == 0, 0.6, 0.65)[..., None]
-    return (strength * colours + (1 - strength) * image_rgb).astype(np.uint8)
+    return (0.75 * colours + 0.25 * image_rgb).astype(np.uint8)
 
 
 def draw_sheet(path: Path, columns: list[str], rows: list[tuple[str, list[np.ndarray]]], height: int = 160) -> None:

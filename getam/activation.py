@@ -84,7 +84,8 @@ class ActivationRecord:
             class_logits, seg_logits = network(images)
         maps = record.maps(class_logits, labels, (H, W))
 
-    Arguments are those of `activation_maps`. `from_start` lets the graph begin at `start_layer`, for frozen networks.
+    It can be entered again for the next step. Arguments are those of `activation_maps`; `from_start` lets the graph
+    begin at `start_layer`, for frozen networks.
     """
 
     def __init__(
@@ -104,10 +105,12 @@ class ActivationRecord:
         self.network = _with_classifier(network)
         self.method, self.fusion, self.heads = method, fusion, heads
         self.start_layer = _start_layer(method, start_layer, len(self.network.vit.blocks))
-        self._attention = AttentionRecorder(self.start_layer, detach_start=from_start)
+        self.from_start = from_start and method in _BLOCK_MAPS  # the others need no gradient
+        self._attention = AttentionRecorder()
         self._classifier_input: Tensor | None = None
 
     def __enter__(self) -> "ActivationRecord":
+        self._attention = AttentionRecorder(self.start_layer, self.from_start)
         self._hook = self.network.classifier.register_forward_pre_hook(self._keep_classifier_input)
         self._attention.__enter__()
         return self
@@ -279,6 +282,8 @@ def _grid(patches: int, image_size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _start_layer(method: str, start_layer: int | None, depth: int) -> int:
+    if method == "cam":
+        return depth  # no attention is kept
     if start_layer is None:
         return max(0, depth - _LAST_BLOCKS) if method in ("getam", "attention_gradient") else 0
     if not 0 <= start_layer < depth:

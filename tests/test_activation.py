@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -140,6 +141,24 @@ def test_blocks_below_start_layer_have_no_graph(network, images):
     assert inputs == [False, False, True, True]
 
 
+@pytest.mark.parametrize("method", ["cam", "rollout"])
+def test_methods_without_gradient_have_no_graph(network, images, method):
+    outputs = []
+    hook = network.classifier.register_forward_hook(lambda module, x, y: outputs.append(y.requires_grad))
+    activation_maps(network, images, LABELS, method)
+    hook.remove()
+    assert outputs == [False]
+
+
+def test_record_can_be_entered_again(network, images):
+    record = ActivationRecord(network)
+    for part in (slice(0, 2), slice(2, 4)):
+        with record:
+            class_logits, _ = network(images[part])
+        maps = record.maps(class_logits, LABELS[part], (64, 96))
+        assert relative_error(maps, activation_maps(network, images[part], LABELS[part])) < 1e-10
+
+
 def test_works_without_grad_mode(network, images):
     expected = activation_maps(network, images, LABELS)
     with torch.no_grad():
@@ -220,14 +239,15 @@ def test_query_normalisation_is_seen():
 
 
 _MEMORY = """
-import resource, torch, getam, timm
+import torch, getam, timm
+from benchmarks.measure import peak_resident
 def grown(side, **options):
     torch.manual_seed(0)
     vit = timm.models.VisionTransformer(img_size=side, patch_size=1, embed_dim=16, depth=2, num_heads=1, num_classes=2)
     images, labels = torch.randn(1, 3, side, side), torch.ones(1, 2)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_resident()
     getam.activation_maps(vit.eval(), images, labels, **options)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return peak_resident() - before
 grown(8, **OPTIONS)
 print(grown(48, **OPTIONS), grown(96, **OPTIONS))
 """
@@ -236,8 +256,9 @@ print(grown(48, **OPTIONS), grown(96, **OPTIONS))
 @pytest.mark.parametrize("options", [{}, {"fusion": "matmul"}])
 def test_memory_grows_linearly_with_the_tokens(options):
     """9,216 tokens: one attention matrix alone is 324 MiB. In a process of its own, as a process keeps its peak."""
-    script = _MEMORY.replace("OPTIONS", repr(options))
-    printed = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-W", "ignore", "-c", _MEMORY.replace("OPTIONS", repr(options))]
+    root = Path(__file__).parents[1]
+    printed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     of_2304, of_9216 = map(float, printed.stdout.split())
     assert of_9216 < 4 * max(of_2304, 25)
 

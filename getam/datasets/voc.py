@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 # In the order of the labels 1 to 20.
-CLASSES = [
+CLASSES = (
     "aeroplane",
     "bicycle",
     "bird",
@@ -27,7 +27,7 @@ CLASSES = [
     "sofa",
     "train",
     "tvmonitor",
-]
+)
 
 
 def split_ids(root: Path, split: str) -> list[str]:

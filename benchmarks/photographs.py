@@ -13,7 +13,7 @@ import numpy as np
 import skimage.data
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import Image
 from safetensors.torch import load_model
 
 from benchmarks.map_quality import normalised
@@ -57,10 +57,11 @@ def main() -> None:
     load_model(network, arguments.network)
     rows = []
     for photograph, name in PHOTOGRAPHS.items():
-        image = ImageOps.fit(Image.fromarray(getattr(skimage.data, photograph)()), (300, 300))
+        image = Image.fromarray(getattr(skimage.data, photograph)())
+        image.thumbnail((450, 300))
         rows.append((f"{photograph}: {name}", row(network, np.array(image), name)))
     columns = ["image", *COLUMNS, "GETAM, refined (PAMR)", "pseudo label, all salient"]
-    draw_sheet(arguments.picture, columns, rows, height=150)
+    draw_sheet(arguments.picture, columns, rows, height=110)
 
 
 if __name__ == "__main__":

@@ -80,17 +80,20 @@ def test_cam_pooled_is_the_classifier_at_each_position(images):
     network = small_network("pooled")
     taps = []
     network.reassemble["4"].register_forward_hook(lambda module, inputs, output: taps.append(output))
-    cam = activation_maps(network, images, LABELS, "cam")
+    found = activation_maps(network, images, LABELS, "cam")
     evidence = torch.einsum("bdhw,cd->bchw", taps[0], network.classifier.linear.weight)
     # The classifier is linear: the evidence's mean and the bias are the logits.
     logits = evidence.mean((2, 3)) + network.classifier.linear.bias
     assert relative_error(network.classify(images), logits) < 1e-12
-    assert cam.shape == (4, CLASSES, 8, 12)
     coarse = evidence.relu() * LABELS[:, :, None, None]
-    # The bilinear upsampling keeps the corners (align_corners=True).
-    assert (
-        relative_error(cam[:, :, [0, 0, -1, -1], [0, -1, 0, -1]], coarse[:, :, [0, 0, -1, -1], [0, -1, 0, -1]]) < 1e-12
-    )
+    expected = corner_to_corner(8, 2) @ coarse @ corner_to_corner(12, 3).T
+    assert relative_error(found, expected) < 1e-12
+
+
+def corner_to_corner(size: int, coarse: int) -> torch.Tensor:
+    """Linear interpolation between `coarse` points that keeps the ends (align_corners=True), as a matrix."""
+    position = torch.arange(size, dtype=torch.float64) * (coarse - 1) / (size - 1)
+    return (1 - (position[:, None] - torch.arange(coarse)).abs()).clamp_min(0)
 
 
 def test_cam_class_token_reads_the_patch_tokens(images):
@@ -122,14 +125,36 @@ def test_zero_where_no_label(network, images, method):
     assert not activation_maps(network, images, torch.zeros_like(LABELS), method).any()
 
 
-def test_nothing_is_left_behind(network, images):
-    network.backbone.vit.pos_embed.requires_grad_(False)
+@pytest.mark.parametrize("fails", [False, True])
+def test_nothing_is_left_behind(images, fails):
+    network = small_network("pooled")
+    network.vit.pos_embed.requires_grad_(False)
     before = {name: parameter.requires_grad for name, parameter in network.named_parameters()}
-    activation_maps(network, images, LABELS)
+    if fails:
+        with pytest.raises(ValueError, match="multiples of 32"):
+            activation_maps(network, images[..., :50], LABELS)
+    else:
+        activation_maps(network, images, LABELS)
     assert {name: parameter.requires_grad for name, parameter in network.named_parameters()} == before
-    assert all(parameter.grad is None for parameter in network.parameters())
-    assert not any(module._forward_pre_hooks for module in network.modules())
-    network.backbone.vit.pos_embed.requires_grad_(True)
+    assert not any(module._forward_pre_hooks or module._forward_hooks for module in network.modules())
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_one_backward_per_rank_and_none_for_weights(network, images, monkeypatch, shared):
+    """Six pairs, at most three in an image: three backward passes, each asking for attention outputs alone."""
+    asked = []
+    grad = torch.autograd.grad
+    monkeypatch.setattr("torch.autograd.grad", lambda y, x, **options: asked.append(x) or grad(y, x, **options))
+    if shared:
+        record = ActivationRecord(network, start_layer=1)
+        with record:
+            class_logits, _ = network(images)
+        record.maps(class_logits, LABELS)
+    else:
+        activation_maps(network, images, LABELS, start_layer=1)
+    assert len(asked) == 3
+    assert all(len(inputs) == 3 for inputs in asked)
+    assert all(tuple(y.shape) == (4, 3, 97, 32) for inputs in asked for y in inputs)
 
 
 def test_blocks_below_start_layer_have_no_graph(network, images):
@@ -155,14 +180,15 @@ def test_record_can_be_entered_again(network, images):
     for part in (slice(0, 2), slice(2, 4)):
         with record:
             class_logits, _ = network(images[part])
-        maps = record.maps(class_logits, LABELS[part], (64, 96))
+        maps = record.maps(class_logits, LABELS[part])
         assert relative_error(maps, activation_maps(network, images[part], LABELS[part])) < 1e-10
 
 
-def test_works_without_grad_mode(network, images):
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_works_without_grad_mode(network, images, mode):
     expected = activation_maps(network, images, LABELS)
-    with torch.no_grad():
-        assert torch.equal(activation_maps(network, images, LABELS), expected)
+    with mode():
+        assert torch.equal(activation_maps(network, images.clone(), LABELS), expected)
 
 
 def test_maps_share_the_forward_with_the_losses(network, images):
@@ -173,7 +199,7 @@ def test_maps_share_the_forward_with_the_losses(network, images):
     record = ActivationRecord(network)
     with record:
         class_logits, seg_logits = network(images)
-    maps = record.maps(class_logits, LABELS, (64, 96))
+    maps = record.maps(class_logits, LABELS)
     assert relative_error(maps, expected) < 1e-10
     assert not maps.requires_grad
     gradients = torch.autograd.grad(class_logits.sum() + seg_logits.square().mean(), list(network.parameters()))
@@ -274,25 +300,82 @@ def test_bad_arguments(network, images):
         activation_maps(network, images, LABELS, start_layer=4)
     with pytest.raises(ValueError, match=r"labels: expected a row for each of 4 images, got 3"):
         activation_maps(network, images, LABELS[:3])
+    with pytest.raises(ValueError, match="start_layer: expected 0 to 3, got 1.5"):
+        activation_maps(network, images, LABELS, start_layer=1.5)
+    with pytest.raises(TypeError, match=r"DataParallel: .* its `module`"):
+        activation_maps(torch.nn.DataParallel(network), images, LABELS)
     with pytest.raises(ValueError, match=r"labels: expected shape \(4, 5\), got \(4, 4\)"):
         activation_maps(network, images, LABELS[:, :4])
     with pytest.raises(ValueError, match="rollout has a way of its own"):
         activation_maps(network, images, LABELS, "rollout", fusion="product")
 
 
-def test_networks_without_class_token_attention(network, images):
+def test_networks_without_class_token_attention(images):
+    network = small_network("pooled")
     with pytest.raises(TypeError, match="expected a SegmentationNetwork or a timm vision transformer"):
         activation_maps(timm.create_model("resnet18"), images.float(), LABELS)
     record, logits = ActivationRecord(network), network.classify(images)
     with pytest.raises(
         ValueError, match="0 attentions were recorded in 4 blocks: maps need one forward inside the record"
     ):
-        record.maps(logits, LABELS, (64, 96))
+        record.maps(logits, LABELS)
     network.vit.blocks[1].attn.fused_attn = False
     with pytest.raises(ValueError, match="3 attentions were recorded in 4 blocks"):
         activation_maps(network, images, LABELS)
-    network.vit.blocks[1].attn.fused_attn = True
 
 
-def test_fused_attention_stays_on(images):
-    assert all(block.attn.fused_attn for block in build_model("vit_micro_hybrid", CLASSES).vit.blocks)
+def test_record_without_a_graph(network, images):
+    record = ActivationRecord(network)
+    with record, torch.no_grad():
+        class_logits = network.classify(images)
+    with pytest.raises(ValueError, match="class_logits: the recorded forward has no graph"):
+        record.maps(class_logits, LABELS)
+    with record:
+        pass
+    with pytest.raises(ValueError, match="0 attentions were recorded"):
+        record.maps(class_logits, LABELS)
+
+
+def test_cam_of_an_earlier_forward_is_not_taken(network, images):
+    record = ActivationRecord(network, "cam")
+    with record:
+        class_logits = network.classify(images)
+    record.maps(class_logits, LABELS)
+    with record:
+        pass
+    with pytest.raises(ValueError, match="no forward of the network ran inside the record"):
+        record.maps(class_logits, LABELS)
+
+
+def test_cam_of_a_plain_timm_transformer():
+    """Distilled: the mean of both heads, at every patch. The evidence of all tokens and the biases give the logits."""
+    torch.manual_seed(0)
+    vit = timm.create_model("deit_tiny_distilled_patch16_224", num_classes=3, depth=2).double().eval()
+    images, labels = torch.randn(2, 3, 224, 224, dtype=torch.float64), torch.ones(2, 3)
+    record = ActivationRecord(vit, "cam")
+    with record:
+        class_logits = vit(images)
+    tokens = vit.forward_features(images)
+    expected = (vit.head(tokens) - vit.head.bias + vit.head_dist(tokens) - vit.head_dist.bias)[:, 2:] / 2
+    for found in (record.maps(class_logits, labels), activation_maps(vit, images, labels, "cam")):
+        assert relative_error(found, expected.transpose(1, 2).unflatten(2, (14, 14)).relu()) < 1e-12
+
+
+def test_bfloat16_network(images):
+    torch.manual_seed(0)
+    network = build_model("vit_tiny", CLASSES).eval()
+    for method in getam.activation.METHODS:
+        expected = activation_maps(network.float(), images.float(), LABELS, method)
+        maps = activation_maps(network.bfloat16(), images.bfloat16(), LABELS, method)
+        assert maps.dtype == torch.float32
+        assert (maps - expected).norm() / expected.norm() < 0.1, method
+
+
+def test_empty_batch(network, images):
+    for method in getam.activation.METHODS:
+        assert activation_maps(network, images[:0], LABELS[:0], method).shape == (0, CLASSES, 8, 12)
+
+
+@pytest.mark.parametrize("backbone", ["vit_tiny", "vit_micro_hybrid"])
+def test_fused_attention_stays_on(backbone):
+    assert all(block.attn.fused_attn for block in build_model(backbone, CLASSES).vit.blocks)

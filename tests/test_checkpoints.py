@@ -8,6 +8,7 @@ import safetensors.torch
 import torch
 
 from getam import CheckpointError, load_released_checkpoint
+from getam.weights import read_state_dict
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def test_from_file_as_from_dictionary(distilled, distilled_file):
 
 
 def test_every_tensor_is_used_or_known_to_be_unused(distilled):
-    """Each tensor but the known unused ones must reach the network: change it, and the network changes."""
+    """The network holds a tensor of each shape but those known to be unused; test_golden sees that none is swapped."""
     network = load_released_checkpoint(distilled, "deit_distilled")
     used = {value.data_ptr(): name for name, value in network.state_dict().items()}
     assert len(used) == len(network.state_dict())
@@ -73,6 +74,15 @@ def test_names_and_shapes(distilled):
         load_released_checkpoint({**distilled, "cls_head.bias": torch.full((20,), torch.nan)}, "deit_distilled")
 
 
+def test_truncated_file_of_the_old_format(tmp_path):
+    torch.save({"x": torch.zeros(3)}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    content = (tmp_path / "old.pth").read_bytes()
+    for kept in range(len(content)):
+        (tmp_path / "half.pth").write_bytes(content[:kept])
+        with pytest.raises(CheckpointError, match=r"half\.pth"):
+            read_state_dict(tmp_path / "half.pth")
+
+
 @pytest.mark.parametrize("kept", [0, 10, 1000, 0.5, 0.999])
 def test_truncated_file(distilled_file, tmp_path, kept):
     content = distilled_file.read_bytes()
@@ -111,7 +121,7 @@ def test_wrong_files(tmp_path):
         load_released_checkpoint(tmp_path / "none.pth", "vitb")
     html = tmp_path / "page.pth"
     html.write_text("<!DOCTYPE html><html>Quota exceeded</html>")
-    with pytest.raises(CheckpointError, match=r"page\.pth"):
+    with pytest.raises(CheckpointError, match=r"page\.pth is not a PyTorch weight file; a web page saved by mistake\?"):
         load_released_checkpoint(html, "vitb")
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(CheckpointError, match=r"list\.pth: expected a dictionary of tensors, found list"):

@@ -61,16 +61,31 @@ def test_saliency(logits):
     assert saliency_loss(logits, target, torch.zeros_like(valid)) == 0
 
 
-def test_saliency_gradient_where_the_network_is_certain(logits):
-    certain = (logits * 100).double().requires_grad_()
-    target = torch.ones(2, 6, 5)
-    assert torch.isfinite(torch.autograd.grad(saliency_loss(certain, target), certain)[0]).all()
-    assert gradcheck(lambda z: _in_float64(z, target), logits.double().requires_grad_())
+def test_gradients(logits, labels):
+    exact = logits[:, :, :3, :3].double().requires_grad_()
+    target = torch.randint(0, 2, (2, 3, 3), generator=torch.Generator().manual_seed(4))
+    assert gradcheck(lambda z: saliency_loss(z, target), exact)
+    assert gradcheck(lambda z: cross_entropy_loss(z, labels[:, :3, :3]), exact)
+    certain = (logits * 100).requires_grad_()
+    loss = saliency_loss(certain, torch.ones(2, 6, 5))
+    assert torch.isfinite(torch.autograd.grad(loss, certain)[0]).all()
 
 
-def _in_float64(z, target):
-    background = z[:, 0] - z[:, 1:].logsumexp(1)
-    return torch.nn.functional.binary_cross_entropy_with_logits(background, target.double())
+def test_shapes_that_do_not_fit(logits, labels):
+    with pytest.raises(ValueError, match=r"valid: expected shape \(2, 6, 5\), got \(2, 1, 6, 5\)"):
+        saliency_loss(logits, torch.ones(2, 6, 5), torch.ones(2, 1, 6, 5))
+    with pytest.raises(ValueError, match=r"target: expected shape \(2, 6, 5\), got \(2, 6, 6\)"):
+        saliency_loss(logits, torch.ones(2, 6, 6))
+    with pytest.raises(ValueError, match=r"labels: expected shape \(2, 6, 5\), got \(1, 6, 5\)"):
+        cross_entropy_loss(logits, labels[:1])
+    with pytest.raises(ValueError, match=r"labels: expected shape \(2, 4\), got \(4,\)"):
+        classification_loss(logits[:, :, 0, 0], torch.ones(4))
+
+
+def test_empty_batch():
+    empty = torch.zeros(0, 3, 4, 4)
+    assert cross_entropy_loss(empty, torch.zeros(0, 4, 4)) == 0
+    assert saliency_loss(empty, torch.zeros(0, 4, 4)) == 0
 
 
 def test_bfloat16_logits(logits, labels):

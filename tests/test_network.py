@@ -91,7 +91,7 @@ def test_position_embedding_is_resized_bilinearly_and_prefix_kept():
 
 @pytest.mark.parametrize("name", ["vit_tiny", "vitb_hybrid"])
 def test_equals_timm_at_the_stored_size(name):
-    """The tapped tokens are timm's own blocks' outputs, and with timm's standardisation so are the stages."""
+    """The tapped tokens are timm's own blocks' outputs, and with timm's standardisation the stages are timm's too."""
     torch.manual_seed(0)
     backbone = Backbone(backbone_spec(name), False, "paper").eval()
     side = backbone.vit.patch_embed.img_size[0]
@@ -101,8 +101,11 @@ def test_equals_timm_at_the_stored_size(name):
         expected = backbone.vit.forward_intermediates(
             images, indices=list(backbone.tapped_blocks), output_fmt="NLC", intermediates_only=True
         )
-    for found, timms in zip(features.tokens, expected, strict=True):
-        assert relative_error(found[:, 1:], timms) < 1e-5
+        stages = []
+        for stage in backbone.vit.patch_embed.backbone.stages[:2] if features.stages else []:
+            stages.append(stage(stages[-1] if stages else backbone.vit.patch_embed.backbone.stem(images)))
+    for found, timms in zip([t[:, 1:] for t in features.tokens] + features.stages, expected + stages, strict=True):
+        assert relative_error(found, timms) < 1e-5
 
 
 def test_weight_standardisation_formulas():
@@ -120,10 +123,10 @@ def test_weight_standardisation_formulas():
     assert 1e-6 < error < 1e-2
 
 
-def test_paper_start_layers():
-    assert {name: spec.paper_start_layer for name, spec in BACKBONES.items() if spec.paper_start_layer} == {
-        "vitb_hybrid": 6
-    }
+def test_start_layers():
+    assert {name for name, spec in BACKBONES.items() if spec.paper_start_layer} == {"vitb_hybrid"}
+    for name in ("vit_tiny", "vit_micro_hybrid"):
+        assert len(build_model(name, 1).vit.blocks) == BACKBONES[name].depth
 
 
 @pytest.fixture(scope="module")

@@ -33,13 +33,13 @@ from getam import (
     classification_loss,
     complete_labels,
     load_recipe,
+    normalise_images,
     normalise_maps,
     refine_maps,
 )
 from getam.activation import METHODS
 from getam.datasets import voc
 
-MEAN, STD = (torch.tensor(x)[:, None, None] for x in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 THRESHOLDS = np.geomspace(0.005, 0.9, 40)  # maps that are products of small numbers have their best cut low
 
 
@@ -103,11 +103,6 @@ def draw_shapes(count: int, side: int, seed: int) -> Images:
     )
 
 
-def normalised(images_rgb: Tensor) -> Tensor:
-    """0..255 to the network's input."""
-    return (images_rgb.float() / 255 - MEAN.to(images_rgb.device)) / STD.to(images_rgb.device)
-
-
 def train(network: SegmentationNetwork, data: Images, epochs: int, batch: int, rate: float) -> None:
     """AdamW on the classification loss, with flips, a warm-up over the first tenth and a cosine to zero."""
     steps = epochs * (len(data.labels) // batch)
@@ -120,7 +115,7 @@ def train(network: SegmentationNetwork, data: Images, epochs: int, batch: int, r
     for epoch in range(epochs):
         total = 0.0
         for chosen in torch.randperm(len(data.labels)).split(batch)[: len(data.labels) // batch]:
-            images = normalised(data.images_rgb[chosen])
+            images = normalise_images(data.images_rgb[chosen])
             images = torch.where(torch.rand(len(chosen), 1, 1, 1) < 0.5, images.flip(3), images)
             loss = classification_loss(network.classify(images), data.labels[chosen])
             optimiser.zero_grad()
@@ -136,7 +131,7 @@ def train(network: SegmentationNetwork, data: Images, epochs: int, batch: int, r
 def average_precision(network: SegmentationNetwork, data: Images) -> float:
     """Mean over the classes of the area under the precision-recall curve, in steps at each positive."""
     with torch.no_grad():
-        scores = torch.cat([network.classify(normalised(part)) for part in data.images_rgb.split(32)])
+        scores = torch.cat([network.classify(normalise_images(part)) for part in data.images_rgb.split(32)])
     values = []
     for score, truth in zip(scores.T, data.labels.T, strict=True):
         hits = truth[score.argsort(descending=True)]
@@ -151,7 +146,7 @@ def best_score(network: SegmentationNetwork, data: Images, method: str) -> tuple
     matrices = [ConfusionMatrix(data.labels.shape[1] + 1) for _ in THRESHOLDS]
     for start in range(0, len(data.labels), 16):
         part = slice(start, start + 16)
-        maps = activation_maps(network, normalised(data.images_rgb[part]), data.labels[part], method)
+        maps = activation_maps(network, normalise_images(data.images_rgb[part]), data.labels[part], method)
         maps = F.interpolate(maps, size=data.masks.shape[1:], mode="bilinear", align_corners=True)
         # Without the pipeline's 1e-5 in the divisor: methods whose maps are small are not to lose by it.
         value, category = (maps / maps.amax((2, 3), keepdim=True).clamp_min(1e-30)).max(1)
@@ -167,7 +162,7 @@ def sheet_rows(network: SegmentationNetwork, data: Images, chosen: list[int], cl
     rows = []
     for i in chosen:
         image, labels = data.images_rgb[i : i + 1], data.labels[i : i + 1]
-        maps = activation_maps(network, normalised(image), labels)
+        maps = activation_maps(network, normalise_images(image), labels)
         refined = normalise_maps(refine_maps(maps, image))
         raw = F.interpolate(maps, size=image.shape[2:], mode="bilinear", align_corners=True)
         pixels, _ = complete_labels(refined, torch.ones_like(image[:, 0]), labels, load_recipe("released"))
@@ -198,6 +193,8 @@ def main() -> None:
     photographs = sources.add_parser("voc")
     photographs.add_argument("root", type=Path, help="the folder VOC2012")
     photographs.add_argument("weights", type=Path, help="ImageNet weights of timm's vit_tiny_patch16_224")
+    photographs.add_argument("--training", default="train_aug", help="list in ImageSets/Segmentation (%(default)s)")
+    photographs.add_argument("--held-out", default="val", help="list to score on (%(default)s)")
     photographs.add_argument("--epochs", type=int, default=8)
     photographs.add_argument("--side", type=int, default=224)
     drawn = sources.add_parser("drawn")
@@ -207,7 +204,10 @@ def main() -> None:
 
     torch.manual_seed(arguments.seed)
     if arguments.source == "voc":
-        training, held_out = (read_voc(arguments.root, split, arguments.side) for split in ("train_aug", "val"))
+        held_out = read_voc(arguments.root, arguments.held_out, arguments.side)
+        if held_out.masks is None:
+            raise SystemExit(f"{arguments.root}/SegmentationClass lacks masks of {arguments.held_out}")
+        training = read_voc(arguments.root, arguments.training, arguments.side)
         network = build_model("vit_tiny", len(voc.CLASSES), pretrained=arguments.weights)
         train(network, training, arguments.epochs, batch=16, rate=1e-4)
         classes = voc.CLASSES

@@ -51,7 +51,10 @@ def naive_maps(
         matrix.retain_grad()
     prefix = vit.num_prefix_tokens
     rows = round(((matrices[0].shape[-1] - prefix) * images.shape[2] / images.shape[3]) ** 0.5)
-    maps = logits.new_zeros(*labels.shape, rows, (matrices[0].shape[-1] - prefix) // rows)
+    columns = (matrices[0].shape[-1] - prefix) // rows
+    maps = torch.zeros(*labels.shape, rows, columns, dtype=torch.promote_types(logits.dtype, torch.float32)).to(
+        logits.device
+    )
     for image, category in torch.nonzero(labels).tolist():
         if weight_gradients:
             for matrix in matrices:

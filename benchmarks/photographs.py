@@ -1,4 +1,4 @@
-"""Draw docs/maps.png: the maps of every method on photographs that anyone may show.
+"""Draw docs/maps.png: the maps of five methods on photographs that anyone may show.
 
     python -m benchmarks.photographs NETWORK docs/maps.png
 
@@ -16,9 +16,16 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_model
 
-from benchmarks.map_quality import normalised
 from benchmarks.sheet import draw_sheet, heat, painted
-from getam import activation_maps, build_model, complete_labels, load_recipe, normalise_maps, refine_maps
+from getam import (
+    activation_maps,
+    build_model,
+    complete_labels,
+    load_recipe,
+    normalise_images,
+    normalise_maps,
+    refine_maps,
+)
 from getam.datasets import voc
 
 PHOTOGRAPHS = {"astronaut": "person", "chelsea": "cat"}
@@ -37,7 +44,7 @@ def row(network: torch.nn.Module, image_rgb: np.ndarray, name: str) -> list[np.n
     labels = torch.zeros(1, len(voc.CLASSES))
     labels[0, voc.CLASSES.index(name)] = 1
     image = torch.from_numpy(image_rgb).permute(2, 0, 1)[None]
-    square = F.interpolate(normalised(image), size=(SIDE, SIDE), mode="bilinear", antialias=True)
+    square = F.interpolate(normalise_images(image), size=(SIDE, SIDE), mode="bilinear", antialias=True)
     pictures = [image_rgb]
     for method in COLUMNS.values():
         maps = activation_maps(network, square, labels, method)

@@ -24,6 +24,7 @@ _HOMES = {
     "cross_entropy_loss": "losses",
     "load_recipe": "recipe",
     "load_released_checkpoint": "checkpoints",
+    "normalise_images": "backbones",
     "normalise_maps": "refinement",
     "refine_maps": "refinement",
     "saliency_loss": "losses",

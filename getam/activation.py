@@ -14,15 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from getam.backbones import AttentionLayer, AttentionRecorder, at_least_float32
+from getam.backbones import AttentionLayer, AttentionRecorder, at_least_float32, released_start_layer
+from getam.classifiers import with_classifier
 
 METHODS = ("getam", "attention_gradient", "grad_cam", "cam", "rollout", "transformer_attribution")
 _FUSED_METHODS = METHODS[:3]
 FUSIONS = ("sum", "product", "matmul")
 HEADS = ("released", "paper")
 
-# The released code sums over the last six of its twelve blocks, whatever the backbone.
-_LAST_BLOCKS = 6
 # Rows of an attention matrix held at a time where whole matrices are needed.
 _ROWS = 128
 
@@ -39,8 +38,9 @@ def activation_maps(
     """Maps of where the network sees each class that an image is labelled with.
 
     One forward without the decoder, blocks below `start_layer` without a graph, then one backward per rank: the k-th
-    present class of every image at once. No weight gradient is computed or touched. The network stays in the mode it is
-    in; in eval mode a map does not depend on the other images of the batch. Works under autocast.
+    present class of every image at once. No weight gradient is computed or touched. Works under autocast. The network
+    stays in the mode it is in; call `eval()` first: then a map does not depend on the other images of the batch, and
+    BatchNorm's running statistics stay as they are.
 
     Args:
         network: a SegmentationNetwork, or any timm vision transformer with a class token and a linear head.
@@ -70,10 +70,11 @@ def activation_maps(
     """
     if len(labels) != len(images):
         raise ValueError(f"labels: expected a row for each of {len(images)} images, got {len(labels)}")
-    record = ActivationRecord(network, method, start_layer, fusion, heads, from_start=True)
-    with torch.enable_grad(), _frozen(network), record:
-        class_logits = record.network.classify(images)
-    return record.maps(class_logits, labels, (images.shape[-2], images.shape[-1]))
+    record = ActivationRecord(network, method, start_layer, fusion, heads)
+    with torch.inference_mode(False), torch.enable_grad(), _frozen(network):
+        with record._beginning_at_start_layer():
+            class_logits = record.network.classify(images)
+        return record.maps(class_logits, labels)
 
 
 class ActivationRecord:
@@ -82,10 +83,9 @@ class ActivationRecord:
         record = ActivationRecord(network)
         with record:
             class_logits, seg_logits = network(images)
-        maps = record.maps(class_logits, labels, (H, W))
+        maps = record.maps(class_logits, labels)  # before backward()
 
-    It can be entered again for the next step. Arguments are those of `activation_maps`; `from_start` lets the graph
-    begin at `start_layer`, for frozen networks.
+    It can be entered again for the next step. Arguments are those of `activation_maps`.
     """
 
     def __init__(
@@ -95,52 +95,71 @@ class ActivationRecord:
         start_layer: int | None = None,
         fusion: str = "sum",
         heads: str = "released",
-        from_start: bool = False,
     ):
         _check_choice("method", method, METHODS)
         _check_choice("fusion", fusion, FUSIONS)
         _check_choice("heads", heads, HEADS)
         if fusion != "sum" and method not in _FUSED_METHODS:
             raise ValueError(f"fusion {fusion!r} is for {', '.join(_FUSED_METHODS)}; {method} has a way of its own")
-        self.network = _with_classifier(network)
+        self.network = with_classifier(network)
         self.method, self.fusion, self.heads = method, fusion, heads
         self.start_layer = _start_layer(method, start_layer, len(self.network.vit.blocks))
-        self.from_start = from_start and method in _BLOCK_MAPS  # the others need no gradient
+        self._detach_start = False
         self._attention = AttentionRecorder()
-        self._classifier_input: Tensor | None = None
+        self._grid: torch.Size | None = None
+        self._features: Tensor | None = None
 
     def __enter__(self) -> "ActivationRecord":
-        self._attention = AttentionRecorder(self.start_layer, self.from_start)
-        self._hook = self.network.classifier.register_forward_pre_hook(self._keep_classifier_input)
+        self._grid = self._features = None
+        self._attention = AttentionRecorder(self.start_layer, self._detach_start)
+        self._hooks = [
+            self.network.vit.patch_embed.proj.register_forward_hook(self._keep_grid),
+            self.network.features_module.register_forward_hook(self._keep_features),
+        ]
         self._attention.__enter__()
         return self
 
     def __exit__(self, *exception) -> None:
         self._attention.__exit__(*exception)
-        self._hook.remove()
+        for hook in self._hooks:
+            hook.remove()
 
-    def _keep_classifier_input(self, module: nn.Module, inputs: tuple[Tensor]) -> None:
-        self._classifier_input = at_least_float32(inputs[0].detach())
+    @contextmanager
+    def _beginning_at_start_layer(self) -> Iterator[None]:
+        """Record a forward of frozen weights, in which the graph begins at `start_layer`, if one is needed at all."""
+        self._detach_start = self.method in _BLOCK_MAPS and not getattr(self.network.vit, "grad_checkpointing", False)
+        try:
+            with self:
+                yield
+        finally:
+            self._detach_start = False
 
-    def maps(self, class_logits: Tensor, labels: Tensor, image_size: tuple[int, int]) -> Tensor:
+    def _keep_grid(self, module: nn.Module, inputs: tuple[Tensor], patches: Tensor) -> None:
+        self._grid = patches.shape[-2:]
+
+    def _keep_features(self, module: nn.Module, inputs: tuple[Tensor], features: Tensor) -> None:
+        self._features = at_least_float32(features.detach())
+
+    def maps(self, class_logits: Tensor, labels: Tensor) -> Tensor:
         """The maps of the recorded forward, as `activation_maps` returns them.
 
         Args:
             class_logits: (B, C) of that forward, with their graph; it is kept, so that the losses can use it.
             labels: (B, C), above 0 where the class is in the image.
-            image_size: H and W of the images.
+
+        Raises:
+            ValueError: no forward was recorded, or one without a graph; labels of another shape.
         """
         if labels.shape != class_logits.shape:
             raise ValueError(f"labels: expected shape {tuple(class_logits.shape)}, got {tuple(labels.shape)}")
-        present = labels > 0
+        present = (labels > 0).to(class_logits.device)
         # Rows of attention are formed in float32, also where the network ran in bfloat16.
         with torch.autocast(class_logits.device.type, enabled=False):
             if self.method == "cam":
-                return self._cam(image_size) * present[:, :, None, None]
+                return self._cam() * present[:, :, None, None]
             self._check_recorded()
             maps = self._rollout(present) if self.method == "rollout" else self._gradient_maps(class_logits, present)
-            patches = maps[:, :, self.network.vit.num_prefix_tokens :]
-            return patches.unflatten(2, _grid(patches.shape[2], image_size))
+            return maps[:, :, self.network.vit.num_prefix_tokens :].unflatten(2, self._grid)
 
     def _check_recorded(self) -> None:
         blocks = len(self.network.vit.blocks)
@@ -152,12 +171,14 @@ class ActivationRecord:
 
     def _gradient_maps(self, class_logits: Tensor, present: Tensor) -> Tensor:
         """(B, C, N), zero where not present: one backward per rank of present class."""
+        if not class_logits.requires_grad:
+            raise ValueError("class_logits: the recorded forward has no graph; run it with gradients on")
         outputs = [layer.y for layer in self._attention.layers]
         maps = class_logits.new_zeros(*present.shape, outputs[0].shape[-2], dtype=at_least_float32(outputs[0]).dtype)
         counts = present.sum(1)
         # Row i lists the classes of image i, present ones first and in index order.
         by_rank = present.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
-        for rank in range(int(counts.max())):
+        for rank in range(int(counts.max()) if len(counts) else 0):
             images = torch.nonzero(counts > rank).squeeze(1)
             classes = by_rank[images, rank]
             # Images do not interact, so the gradient of the sum holds each image's own.
@@ -187,16 +208,14 @@ class ActivationRecord:
         row = _class_row_of_product([partial(_rollout_map, layer) for layer in self._attention.layers])
         return row[:, None] * present[:, :, None]
 
-    def _cam(self, image_size: tuple[int, int]) -> Tensor:
-        if self._classifier_input is None:
+    def _cam(self) -> Tensor:
+        if self._features is None:
             raise ValueError("no forward of the network ran inside the record")
         with torch.no_grad():
-            evidence = self.network.classifier.evidence(self._classifier_input).relu()
+            evidence = self.network.classifier.evidence(self._features).relu()
         if evidence.ndim == 3:
-            return evidence.unflatten(2, _grid(evidence.shape[2], image_size))
-        stride = self.network.backbone.stride
-        grid = (image_size[0] // stride, image_size[1] // stride)
-        return F.interpolate(evidence, size=grid, mode="bilinear", align_corners=True)
+            return evidence.unflatten(2, self._grid)
+        return F.interpolate(evidence, size=self._grid, mode="bilinear", align_corners=True)
 
 
 # Rows of a block's N x N map: (layer, dS/dY, heads, rows) -> (B, rows, N).
@@ -272,21 +291,12 @@ def _scaled(maps: Tensor) -> Tensor:
     return maps / maps.amax(-1, keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
 
 
-def _grid(patches: int, image_size: tuple[int, int]) -> tuple[int, int]:
-    """Rows and columns of `patches` square patches on an image of H x W."""
-    height, width = image_size
-    rows = round((patches * height / width) ** 0.5)
-    if rows < 1 or patches % rows:
-        raise ValueError(f"{patches} patch tokens do not make a grid on an image of {height} x {width}")
-    return rows, patches // rows
-
-
 def _start_layer(method: str, start_layer: int | None, depth: int) -> int:
     if method == "cam":
         return depth  # no attention is kept
     if start_layer is None:
-        return max(0, depth - _LAST_BLOCKS) if method in ("getam", "attention_gradient") else 0
-    if not 0 <= start_layer < depth:
+        return released_start_layer(depth) if method in ("getam", "attention_gradient") else 0
+    if start_layer not in range(depth):
         raise ValueError(f"start_layer: expected 0 to {depth - 1}, got {start_layer}")
     return start_layer
 
@@ -307,42 +317,3 @@ def _frozen(network: nn.Module) -> Iterator[None]:
     finally:
         for parameter in asking:
             parameter.requires_grad_(True)
-
-
-class _TimmHead(nn.Module):
-    """The head of a plain timm vision transformer in the form of our classifiers: tokens (B, N, D) -> (B, C)."""
-
-    def __init__(self, vit: nn.Module):
-        super().__init__()
-        self.vit = vit
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        return self.vit.forward_head(tokens)
-
-    def evidence(self, tokens: Tensor) -> Tensor:
-        patches = self.vit.fc_norm(tokens[:, self.vit.num_prefix_tokens :])
-        return torch.einsum("bnd,cd->bcn", patches, self.vit.head.weight)
-
-
-class _TimmClassifier(nn.Module):
-    """A plain timm vision transformer with the interface that maps need of a SegmentationNetwork."""
-
-    def __init__(self, vit: nn.Module):
-        super().__init__()
-        self.vit = vit
-        self.classifier = _TimmHead(vit)
-
-    def classify(self, images: Tensor) -> Tensor:
-        return self.classifier(self.vit.forward_features(images))
-
-
-def _with_classifier(network: nn.Module) -> nn.Module:
-    if hasattr(network, "classify"):
-        return network
-    has_class_token = getattr(network, "cls_token", None) is not None
-    if has_class_token and hasattr(network, "blocks") and isinstance(getattr(network, "head", None), nn.Linear):
-        return _TimmClassifier(network)
-    raise TypeError(
-        f"{type(network).__name__}: expected a SegmentationNetwork or a timm vision transformer with a class token, "
-        "blocks and a linear head"
-    )

@@ -15,6 +15,9 @@ from torch.overrides import TorchFunctionMode
 
 WeightStandardisation = Literal["released", "paper"]
 
+# The released code normalises the input of every backbone with ImageNet's statistics.
+IMAGE_MEAN, IMAGE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
 # The decoder's taps are numbered 1 to 4, and have these strides whatever the transformer's own.
 TAP_STRIDES = {"1": 4, "2": 8, "3": 16, "4": 32}
 
@@ -28,15 +31,21 @@ class BackboneSpec:
         stages: how many stages of the convolutional part are tapped; they come first.
         blocks: indices of the transformer blocks tapped after them.
         widths: channels of the four taps, finest first.
-        released_start_layer, paper_start_layer: first block whose map is summed, in the released code and in the paper.
+        depth: how many blocks there are.
+        paper_start_layer: first block whose map the paper sums.
     """
 
     create: Callable[[bool], VisionTransformer]
     stages: int
     blocks: tuple[int, ...]
     widths: tuple[int, int, int, int]
-    released_start_layer: int = 6
+    depth: int = 12
     paper_start_layer: int = 0
+
+
+def released_start_layer(depth: int) -> int:
+    """First block whose map the released code sums: it takes the last six, whatever the backbone."""
+    return max(0, depth - 6)
 
 
 def _from_timm(name: str) -> Callable[[bool], VisionTransformer]:
@@ -105,9 +114,7 @@ BACKBONES: dict[str, BackboneSpec] = {
         blocks=(2, 5, 8, 11),
         widths=(24, 48, 96, 192),
     ),
-    "vit_micro_hybrid": BackboneSpec(
-        _create_micro_hybrid, stages=2, blocks=(1, 3), widths=(48, 96, 96, 96), released_start_layer=0
-    ),
+    "vit_micro_hybrid": BackboneSpec(_create_micro_hybrid, stages=2, blocks=(1, 3), widths=(48, 96, 96, 96), depth=4),
 }
 
 
@@ -191,6 +198,12 @@ class Backbone(nn.Module):
         squares = positions[:, prefix:].transpose(1, 2).unflatten(2, stored)
         resized = F.interpolate(squares, size=grid, mode="bilinear", align_corners=False)
         return torch.cat([positions[:, :prefix], resized.flatten(2).transpose(1, 2)], dim=1)
+
+
+def normalise_images(images_rgb: Tensor) -> Tensor:
+    """Images 0..255, (B, 3, H, W) of any type, to the networks' float32 input of the same shape."""
+    mean, std = (torch.tensor(x, device=images_rgb.device).view(3, 1, 1) for x in (IMAGE_MEAN, IMAGE_STD))
+    return (images_rgb.float() / 255 - mean) / std
 
 
 def _check_images(images: Tensor) -> None:

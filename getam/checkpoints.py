@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from getam.backbones import backbone_spec
 from getam.network import SegmentationNetwork, build_model
 from getam.weights import CheckpointError, as_state_dict, load_exactly, read_state_dict
 
@@ -50,12 +51,13 @@ def load_released_checkpoint(
         CheckpointError: the file cannot be read safely, belongs to another backbone or number of classes, or has a name
             or a shape too many, too few or other than expected.
     """
-    network = build_model(backbone, num_classes, weight_standardisation="released")
+    backbone_spec(backbone)
     if isinstance(source, Mapping):
         name, state = "state dict", as_state_dict(source, "state dict")
     else:
         name, state = str(source), read_state_dict(source)
     _check_kind(state, name, backbone, num_classes)
+    network = build_model(backbone, num_classes, weight_standardisation="released")
     names = {ours: _released_name(ours) for ours in network.state_dict()}
     load_exactly(network, state, name, names=names, unused=_UNUSED)
     return network.eval()

@@ -25,9 +25,14 @@ class ConfusionMatrix:
         Raises:
             ValueError: shapes differ, or a label is neither a class nor, in the target, 255.
         """
-        target, prediction = (np.asarray(torch.as_tensor(x).cpu()) for x in (target, prediction))
+        target, prediction = (
+            x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x) for x in (target, prediction)
+        )
         if target.shape != prediction.shape:
             raise ValueError(f"target {target.shape} and prediction {prediction.shape} differ in shape")
+        for name, values in (("target", target), ("prediction", prediction)):
+            if values.dtype.kind == "f" and not (values == values.round()).all():
+                raise ValueError(f"{name}: expected whole numbers, got fractions")
         counted = target != _IGNORED
         true, predicted = target[counted].astype(np.int64), prediction[counted].astype(np.int64)
         for name, values in (("target", true), ("prediction", predicted)):

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from getam.backbones import TAP_STRIDES, Backbone, BackboneSpec, WeightStandardisation, backbone_spec
+from getam.classifiers import ClassTokenClassifier, PooledClassifier
 from getam.weights import load_pretrained
 
 Classifier = Literal["pooled", "class_token"]
@@ -125,40 +125,6 @@ class SqueezeExcite(nn.Module):
         return x + f * self.gate(f.mean((2, 3)))[:, :, None, None]
 
 
-class PooledClassifier(nn.Module):
-    """The paper's classifier: global average of tap 4's map (B, width, H/32, W/32), Linear -> (B, C)."""
-
-    def __init__(self, width: int, num_classes: int):
-        super().__init__()
-        self.linear = nn.Linear(width, num_classes)
-
-    def forward(self, tap: Tensor) -> Tensor:
-        return self.linear(tap.mean((2, 3)))
-
-    def evidence(self, tap: Tensor) -> Tensor:
-        """What each position adds to each class, without the bias: (B, C, H/32, W/32). CAM is its positive part."""
-        return torch.einsum("bdhw,cd->bchw", tap, self.linear.weight)
-
-
-class ClassTokenClassifier(nn.Module):
-    """Linear on the class token of the last block's normalised tokens (B, N, D) -> (B, C).
-
-    For networks trained from scratch, whose class token learns nothing through the pooled map.
-    """
-
-    def __init__(self, dim: int, num_classes: int, prefix_tokens: int):
-        super().__init__()
-        self.prefix_tokens = prefix_tokens
-        self.linear = nn.Linear(dim, num_classes)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        return self.linear(tokens[:, 0])
-
-    def evidence(self, tokens: Tensor) -> Tensor:
-        """The classifier applied to each patch token, without the bias: (B, C, patches)."""
-        return torch.einsum("bnd,cd->bcn", tokens[:, self.prefix_tokens :], self.linear.weight)
-
-
 class SegmentationNetwork(nn.Module):
     """GETAM's network; see `build_model`.
 
@@ -209,6 +175,11 @@ class SegmentationNetwork(nn.Module):
         """The timm transformer inside."""
         return self.backbone.vit
 
+    @property
+    def features_module(self) -> nn.Module:
+        """The module whose output the classifier reads."""
+        return self.reassemble["4"] if self.classifier_kind == "pooled" else self.vit.norm
+
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         features = self.backbone(images)
         taps = dict(zip(self.stage_taps, features.stages, strict=True))
@@ -256,6 +227,8 @@ def build_model(
         FileNotFoundError, CheckpointError: `pretrained` names no file or a file that does not fit.
     """
     spec = backbone_spec(backbone)
+    if not isinstance(pretrained, bool | str | Path):
+        raise TypeError(f"pretrained: expected True, False or a path, got {pretrained!r}")
     if num_classes < 1:
         raise ValueError(f"num_classes: expected at least 1, got {num_classes}")
     if decoder_width < 1:

@@ -35,6 +35,8 @@ def complete_labels(
     Raises:
         ValueError: shapes that do not fit.
     """
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"recipe: expected what load_recipe returns, got {recipe!r}")
     _check(maps, saliency, labels, valid)
     present = labels > 0
     leave_out = valid is not None and recipe.padding == "paper"
@@ -96,7 +98,7 @@ def _opened(foreground: Tensor, real: Tensor, side: int) -> Tensor:
     Erosion and dilation both look at offsets -(side // 2) .. side - 1 - side // 2: the box is not reflected, so for an
     even side the result is shifted by a pixel. What is not `real`, or outside the image, is ignored.
     """
-    if side < 2:
+    if side < 2 or not foreground.numel():
         return foreground
     eroded = ~_dilated(~foreground & real, side)
     return _dilated(eroded & real, side)

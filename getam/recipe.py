@@ -1,9 +1,10 @@
 """Where the released code and the paper part: one named setting a row (docs/method.md section 8)."""
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
-from getam.backbones import backbone_spec
+from getam.backbones import backbone_spec, released_start_layer
 
 Side = Literal["released", "paper"]
 
@@ -49,6 +50,8 @@ class Recipe:
                 raise ValueError(f"recipe: {field.name} is 'released' or 'paper', not {value!r}")
             if field.type is not Side and (isinstance(value, bool) or not isinstance(value, int | float)):
                 raise ValueError(f"recipe: {field.name} is a number, not {value!r}")
+            if field.type is not Side and not math.isfinite(value):
+                raise ValueError(f"recipe: {field.name} is a finite number, not {value}")
         if self.background_power <= 0:
             raise ValueError(f"recipe: background_power is above 0, not {self.background_power}")
         if not 0 <= self.mining_quantile <= 1:
@@ -69,7 +72,7 @@ class Recipe:
     def first_block(self, backbone: str) -> int:
         """The first block whose map is summed, for a key of `getam.backbones.BACKBONES`."""
         spec = backbone_spec(backbone)
-        return spec.released_start_layer if self.start_layer == "released" else spec.paper_start_layer
+        return released_start_layer(spec.depth) if self.start_layer == "released" else spec.paper_start_layer
 
 
 PRESETS = {

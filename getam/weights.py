@@ -30,25 +30,27 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         raise FileNotFoundError(f"no weight file {path}")
     if path.suffix == ".safetensors":
         try:
-            return safetensors.torch.load_file(path)
+            content = safetensors.torch.load_file(path)
         except safetensors.SafetensorError as error:
             raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from error
-    return as_state_dict(_unpickle(path), str(path))
+    else:
+        content = _unpickle(path)
+    return as_state_dict(content, str(path))
 
 
 def _unpickle(path: Path) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "weights_only" not in str(error):
-            raise CheckpointError(f"{path} is not a PyTorch weight file: {error}") from error
-        reason = next((line.strip() for line in str(error).splitlines() if "GLOBAL" in line), "")
+        reason = next((line.strip() for line in str(error).splitlines() if "GLOBAL" in line), None)
+        if reason is None:
+            raise CheckpointError(f"{path} is not a PyTorch weight file; a web page saved by mistake?") from error
         raise CheckpointError(
             f"{path} is refused: it holds more than tensors, and loading it could run code. {reason}"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, TypeError) as error:
+    except Exception as error:
         # What a damaged zip archive or pickle stream raises depends on where it was damaged.
-        raise CheckpointError(f"{path} cannot be read; is it truncated? ({error})") from error
+        raise CheckpointError(f"{path} cannot be read; is it truncated? ({error!r})") from error
 
 
 def as_state_dict(content: object, source: str) -> dict[str, Tensor]:

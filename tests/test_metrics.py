@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 from getam import ConfusionMatrix
 
@@ -13,7 +12,9 @@ def test_equals_sets_of_pixels():
     matrix = ConfusionMatrix(5)  # class 4 never occurs
     for target, prediction in images:
         target[0, 0] = 255
-        matrix.update(target, torch.from_numpy(prediction))
+        flipped = np.ascontiguousarray(prediction[:, ::-1])
+        flipped.flags.writeable = False
+        matrix.update(target, flipped[:, ::-1])  # neither strides nor flags matter
     true, predicted = (np.concatenate([pair[i].ravel() for pair in images]) for i in (0, 1))
     counted = true != 255
     expected = []
@@ -47,5 +48,7 @@ def test_refusals():
         matrix.update(np.full((1, 1), 3), np.zeros((1, 1)))
     with pytest.raises(ValueError, match="prediction: label 255 is not among the 3 classes"):
         matrix.update(np.zeros((1, 1)), np.full((1, 1), 255))
+    with pytest.raises(ValueError, match="prediction: expected whole numbers"):
+        matrix.update(np.zeros((1, 1)), np.full((1, 1), 0.7))
     with pytest.raises(ValueError, match="num_classes: expected at least 1"):
         ConfusionMatrix(0)

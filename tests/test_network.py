@@ -61,6 +61,8 @@ def test_bad_settings():
         build_model("vit_tiny", 20, classifier="cls")
     with pytest.raises(ValueError, match="weight_standardisation: expected 'released' or 'paper', got 'timm'"):
         build_model("vit_tiny", 20, weight_standardisation="timm")
+    with pytest.raises(TypeError, match="pretrained: expected True, False or a path, got None"):
+        build_model("vit_tiny", 20, pretrained=None)
     with pytest.raises(ValueError, match="vit_micro_hybrid is trained from scratch"):
         build_model("vit_micro_hybrid", 20, pretrained=True)
 

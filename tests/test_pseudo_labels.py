@@ -164,6 +164,9 @@ def test_numpy_saliency_types_and_images_without_labels():
 
 def test_shapes_that_do_not_fit():
     maps, saliency, labels = torch.zeros(2, 3, 8, 8), torch.zeros(2, 8, 8), torch.zeros(2, 3)
+    with pytest.raises(TypeError, match="recipe: expected what load_recipe returns, got 'released'"):
+        complete_labels(maps, saliency, labels, "released")
+    assert complete_labels(maps[:0], saliency[:0], labels[:0], RELEASED)[0].shape == (0, 8, 8)
     with pytest.raises(ValueError, match=r"saliency: expected shape \(2, 8, 8\), got \(2, 1, 8, 8\)"):
         complete_labels(maps, saliency[:, None], labels, RELEASED)
     with pytest.raises(ValueError, match=r"labels: expected shape \(2, 3\), got \(2, 4\)"):

@@ -51,6 +51,8 @@ def test_refusals():
         load_recipe("released", mining_quantile=90)
     with pytest.raises(ValueError, match="opening is a whole number of pixels, not 2.5"):
         load_recipe("released", opening=2.5)
+    with pytest.raises(ValueError, match="opening is a finite number, not inf"):
+        load_recipe("released", opening=float("inf"))
     with pytest.raises(ValueError, match="background_power is a number, not '32'"):
         load_recipe("released", background_power="32")
     with pytest.raises(ValueError, match="background_power is above 0, not 0"):

@@ -1,0 +1,90 @@
+"""From features to class scores: what says which classes are there, and what each position adds to its score."""
+
+import torch
+from torch import Tensor, nn
+
+
+class PooledClassifier(nn.Module):
+    """The paper's classifier: global average of tap 4's map (B, width, H/32, W/32), Linear -> (B, C)."""
+
+    def __init__(self, width: int, num_classes: int):
+        super().__init__()
+        self.linear = nn.Linear(width, num_classes)
+
+    def forward(self, tap: Tensor) -> Tensor:
+        return self.linear(tap.mean((2, 3)))
+
+    def evidence(self, tap: Tensor) -> Tensor:
+        """What each position adds to each class, without the bias: (B, C, H/32, W/32). CAM is its positive part."""
+        return torch.einsum("bdhw,cd->bchw", tap, self.linear.weight.to(tap.dtype))
+
+
+class ClassTokenClassifier(nn.Module):
+    """Linear on the class token of the last block's normalised tokens (B, N, D) -> (B, C).
+
+    For networks trained from scratch, whose class token learns nothing through the pooled map.
+    """
+
+    def __init__(self, dim: int, num_classes: int, prefix_tokens: int):
+        super().__init__()
+        self.prefix_tokens = prefix_tokens
+        self.linear = nn.Linear(dim, num_classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.linear(tokens[:, 0])
+
+    def evidence(self, tokens: Tensor) -> Tensor:
+        """The classifier applied to each patch token, without the bias: (B, C, patches)."""
+        return torch.einsum("bnd,cd->bcn", tokens[:, self.prefix_tokens :], self.linear.weight.to(tokens.dtype))
+
+
+class _TimmHead(nn.Module):
+    """The linear head of a plain timm vision transformer, or the mean of a distilled one's two."""
+
+    def __init__(self, vit: nn.Module):
+        super().__init__()
+        self.vit = vit
+
+    def evidence(self, tokens: Tensor) -> Tensor:
+        """The head applied to each patch of the final tokens (B, N, D), without the bias: (B, C, patches)."""
+        patches = self.vit.fc_norm(tokens[:, self.vit.num_prefix_tokens :])
+        heads = [head for head in (self.vit.head, getattr(self.vit, "head_dist", None)) if head is not None]
+        weight = sum(head.weight for head in heads) / len(heads)
+        return torch.einsum("bnd,cd->bcn", patches, weight.to(patches.dtype))
+
+
+class _TimmClassifier(nn.Module):
+    """A plain timm vision transformer with the interface that maps need of a SegmentationNetwork."""
+
+    def __init__(self, vit: nn.Module):
+        super().__init__()
+        self.vit = vit
+        self.classifier = _TimmHead(vit)
+
+    @property
+    def features_module(self) -> nn.Module:
+        return self.vit.norm
+
+    def classify(self, images: Tensor) -> Tensor:
+        return self.vit(images)
+
+
+def with_classifier(network: nn.Module) -> nn.Module:
+    """The network as activation maps need it: with `vit`, `classify`, `classifier` and `features_module`.
+
+    A SegmentationNetwork is returned as it is, a plain timm vision transformer in a wrapper.
+
+    Raises:
+        TypeError: anything else, such as a network without a class token.
+    """
+    if hasattr(network, "classify"):
+        return network
+    has_class_token = getattr(network, "cls_token", None) is not None
+    linear = isinstance(getattr(network, "head", None), nn.Linear) and getattr(network, "attn_pool", None) is None
+    if has_class_token and linear and hasattr(network, "blocks"):
+        return _TimmClassifier(network)
+    hint = "; of a parallel wrapper, pass its `module`" if hasattr(network, "module") else ""
+    raise TypeError(
+        f"{type(network).__name__}: expected a SegmentationNetwork or a timm vision transformer with a class token, "
+        f"blocks and a linear head{hint}"
+    )

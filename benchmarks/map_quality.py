@@ -196,9 +196,11 @@ def main() -> None:
     photographs.add_argument("--training", default="train_aug", help="list in ImageSets/Segmentation (%(default)s)")
     photographs.add_argument("--held-out", default="val", help="list to score on (%(default)s)")
     photographs.add_argument("--epochs", type=int, default=8)
+    photographs.add_argument("--rate", type=float, default=3e-4, help="AdamW's learning rate (%(default)s)")
     photographs.add_argument("--side", type=int, default=224)
     drawn = sources.add_parser("drawn")
     drawn.add_argument("--epochs", type=int, default=8)
+    drawn.add_argument("--rate", type=float, default=1e-3)
     drawn.add_argument("--side", type=int, default=64)
     arguments = parser.parse_args()
 
@@ -209,12 +211,12 @@ def main() -> None:
             raise SystemExit(f"{arguments.root}/SegmentationClass lacks masks of {arguments.held_out}")
         training = read_voc(arguments.root, arguments.training, arguments.side)
         network = build_model("vit_tiny", len(voc.CLASSES), pretrained=arguments.weights)
-        train(network, training, arguments.epochs, batch=16, rate=1e-4)
+        train(network, training, arguments.epochs, batch=16, rate=arguments.rate)
         classes = voc.CLASSES
     else:
         training, held_out = draw_shapes(2000, arguments.side, 1), draw_shapes(200, arguments.side, 2)
         network = build_model("vit_micro_hybrid", 3, classifier="class_token", decoder_width=32)
-        train(network, training, arguments.epochs, batch=50, rate=1e-3)
+        train(network, training, arguments.epochs, batch=50, rate=arguments.rate)
         classes = ["circle", "rectangle", "triangle"]
     if arguments.weights_out:
         from safetensors.torch import save_model
@@ -234,6 +236,7 @@ def main() -> None:
             "images": len(held_out.names),
             "side": arguments.side,
             "epochs": arguments.epochs,
+            "rate": arguments.rate,
             "seed": arguments.seed,
             "mAP": f"{precision:.3f}",
             "device": device_name("cpu"),

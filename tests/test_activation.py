@@ -9,7 +9,7 @@ import torch
 
 import getam
 from benchmarks.naive import naive_maps
-from getam import ActivationRecord, activation_maps, build_model
+from getam import ActivationRecord, activation_maps, build_model, load_recipe
 from tests.conftest import relative_error
 
 import timm  # isort: skip (getam makes it importable beside a CPU build of torch)
@@ -67,6 +67,17 @@ def test_matmul_takes_rows_in_pieces(images, monkeypatch):
     network = small_network("class_token")
     found = activation_maps(network, images, LABELS, "transformer_attribution")
     assert relative_error(found, naive_maps(network, images, LABELS, "transformer_attribution")) < 1e-10
+
+
+@pytest.mark.parametrize("preset", ["released", "paper"])
+def test_a_recipe_decides_blocks_and_heads(preset):
+    torch.manual_seed(0)
+    network, recipe = build_model("vit_tiny", CLASSES).double().eval(), load_recipe(preset)
+    images = torch.randn(1, 3, 64, 64, dtype=torch.float64)
+    start_layer = recipe.first_block("vit_tiny")
+    found = activation_maps(network, images, LABELS[:1], start_layer=start_layer, heads=recipe.heads)
+    expected = naive_maps(network, images, LABELS[:1], start_layer={"released": 6, "paper": 0}[preset], heads=preset)
+    assert relative_error(found, expected) < 1e-10
 
 
 def test_product_of_many_blocks_stays_in_float32():

@@ -267,8 +267,8 @@ def _attention_and_gradient(layer: AttentionLayer, gradient: Tensor, heads: str,
 
 
 def _identity_rows(layer: AttentionLayer, rows: slice) -> Tensor:
-    values = layer.values
-    return torch.eye(values.shape[2], dtype=values.dtype, device=values.device)[rows]
+    numbers = torch.arange(layer.v.shape[2], device=layer.v.device)
+    return (numbers[rows, None] == numbers).to(layer.values.dtype)
 
 
 def _class_row_of_product(blocks: list[Callable[[slice], Tensor]], rescale: bool = False) -> Tensor:

@@ -38,11 +38,10 @@ class ClassTokenClassifier(nn.Module):
         return torch.einsum("bnd,cd->bcn", tokens[:, self.prefix_tokens :], self.linear.weight.to(tokens.dtype))
 
 
-class _TimmHead(nn.Module):
+class _TimmHead:
     """The linear head of a plain timm vision transformer, or the mean of a distilled one's two."""
 
     def __init__(self, vit: nn.Module):
-        super().__init__()
         self.vit = vit
 
     def evidence(self, tokens: Tensor) -> Tensor:

@@ -290,7 +290,7 @@ print(grown(48, **OPTIONS), grown(96, **OPTIONS))
 """
 
 
-@pytest.mark.parametrize("options", [{}, {"fusion": "matmul"}])
+@pytest.mark.parametrize("options", [{}, {"fusion": "matmul"}, {"method": "transformer_attribution"}])
 def test_memory_grows_linearly_with_the_tokens(options):
     """9,216 tokens: one attention matrix alone is 324 MiB. In a process of its own, as a process keeps its peak."""
     command = [sys.executable, "-W", "ignore", "-c", _MEMORY.replace("OPTIONS", repr(options))]

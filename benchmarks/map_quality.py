@@ -21,6 +21,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors.torch import save_model
 from torch import Tensor
 
 from benchmarks.measure import device_name, print_table, write_table
@@ -40,6 +41,7 @@ from getam import (
 from getam.activation import METHODS
 from getam.datasets import voc
 
+SHAPES = ("circle", "rectangle", "triangle")
 THRESHOLDS = np.geomspace(0.005, 0.9, 40)  # maps that are products of small numbers have their best cut low
 
 
@@ -77,7 +79,6 @@ def draw_shapes(count: int, side: int, seed: int) -> Images:
     """Up to three shapes of random colours on a random wash of colour, by scikit-image: the class is the outline."""
     from skimage.draw import random_shapes
 
-    names = ["circle", "rectangle", "triangle"]
     rng = np.random.default_rng(seed)
     images = np.empty((count, side, side, 3), np.uint8)
     labels, masks = np.zeros((count, 3), np.float32), np.zeros((count, side, side), np.uint8)
@@ -87,7 +88,7 @@ def draw_shapes(count: int, side: int, seed: int) -> Images:
         for _ in range(rng.integers(1, 4)):
             kind = int(rng.integers(3))
             stencil, _ = random_shapes(
-                (side, side), 1, min_size=side // 4, max_size=side // 2, shape=names[kind], num_channels=1, rng=rng
+                (side, side), 1, min_size=side // 4, max_size=side // 2, shape=SHAPES[kind], num_channels=1, rng=rng
             )
             inside = stencil[..., 0] < 255
             canvas[inside] = rng.integers(0, 256, 3)
@@ -183,7 +184,8 @@ def sheet_rows(network: SegmentationNetwork, data: Images, chosen: list[int], cl
 COLUMNS = ["image", "GETAM", "refined (PAMR)", "pseudo label, all salient", "truth"]
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--table", type=Path, help="CSV to write")
     parser.add_argument("--sheet", type=Path, help="PNG to write")
@@ -195,33 +197,35 @@ def main() -> None:
     photographs.add_argument("weights", type=Path, help="ImageNet weights of timm's vit_tiny_patch16_224")
     photographs.add_argument("--training", default="train_aug", help="list in ImageSets/Segmentation (%(default)s)")
     photographs.add_argument("--held-out", default="val", help="list to score on (%(default)s)")
-    photographs.add_argument("--epochs", type=int, default=8)
-    photographs.add_argument("--rate", type=float, default=3e-4, help="AdamW's learning rate (%(default)s)")
-    photographs.add_argument("--side", type=int, default=224)
     drawn = sources.add_parser("drawn")
-    drawn.add_argument("--epochs", type=int, default=8)
-    drawn.add_argument("--rate", type=float, default=1e-3)
-    drawn.add_argument("--side", type=int, default=64)
-    arguments = parser.parse_args()
+    for source, side, rate in ((photographs, 224, 3e-4), (drawn, 64, 1e-3)):
+        source.add_argument("--epochs", type=int, default=8)
+        source.add_argument("--rate", type=float, default=rate, help="AdamW's learning rate (%(default)s)")
+        source.add_argument("--side", type=int, default=side, help="images are squares of this side (%(default)s)")
+    return parser.parse_args()
 
-    torch.manual_seed(arguments.seed)
-    if arguments.source == "voc":
-        held_out = read_voc(arguments.root, arguments.held_out, arguments.side)
+
+def prepare(options: argparse.Namespace) -> tuple[SegmentationNetwork, Images, Images]:
+    """The network, trained on the first images; the second are held out."""
+    if options.source == "voc":
+        held_out = read_voc(options.root, options.held_out, options.side)
         if held_out.masks is None:
-            raise SystemExit(f"{arguments.root}/SegmentationClass lacks masks of {arguments.held_out}")
-        training = read_voc(arguments.root, arguments.training, arguments.side)
-        network = build_model("vit_tiny", len(voc.CLASSES), pretrained=arguments.weights)
-        train(network, training, arguments.epochs, batch=16, rate=arguments.rate)
-        classes = voc.CLASSES
+            raise SystemExit(f"{options.root}/SegmentationClass lacks masks of {options.held_out}")
+        training = read_voc(options.root, options.training, options.side)
+        network = build_model("vit_tiny", len(voc.CLASSES), pretrained=options.weights)
     else:
-        training, held_out = draw_shapes(2000, arguments.side, 1), draw_shapes(200, arguments.side, 2)
-        network = build_model("vit_micro_hybrid", 3, classifier="class_token", decoder_width=32)
-        train(network, training, arguments.epochs, batch=50, rate=arguments.rate)
-        classes = ["circle", "rectangle", "triangle"]
-    if arguments.weights_out:
-        from safetensors.torch import save_model
+        training, held_out = draw_shapes(2000, options.side, 1), draw_shapes(200, options.side, 2)
+        network = build_model("vit_micro_hybrid", len(SHAPES), classifier="class_token", decoder_width=32)
+    train(network, training, options.epochs, batch=16 if options.source == "voc" else 50, rate=options.rate)
+    return network, training, held_out
 
-        save_model(network, str(arguments.weights_out))
+
+def main() -> None:
+    options = arguments()
+    torch.manual_seed(options.seed)
+    network, training, held_out = prepare(options)
+    if options.weights_out:
+        save_model(network, str(options.weights_out))
     precision = average_precision(network, held_out)
     print(f"mean average precision of the classifier on {len(held_out.names)} images: {precision:.3f}")
     rows = []
@@ -229,24 +233,25 @@ def main() -> None:
         score, threshold = best_score(network, held_out, method)
         rows.append({"method": method, "best mIoU": f"{100 * score:.1f}", "threshold": f"{threshold:.3f}"})
     print_table(rows)
-    if arguments.table:
+    if options.table:
         about = {
-            "source": arguments.source,
+            "source": options.source,
             "training images": len(training.names),
             "images": len(held_out.names),
-            "side": arguments.side,
-            "epochs": arguments.epochs,
-            "rate": arguments.rate,
-            "seed": arguments.seed,
+            "side": options.side,
+            "epochs": options.epochs,
+            "rate": options.rate,
+            "seed": options.seed,
             "mAP": f"{precision:.3f}",
             "device": device_name("cpu"),
         }
-        write_table(arguments.table, [{**row, **about} for row in rows])
-        print(f"written to {arguments.table}")
-    if arguments.sheet:
+        write_table(options.table, [{**row, **about} for row in rows])
+        print(f"written to {options.table}")
+    if options.sheet:
         chosen = [int(i) for i in np.linspace(0, len(held_out.names) - 1, 8)]
-        draw_sheet(arguments.sheet, COLUMNS, sheet_rows(network, held_out, chosen, classes))
-        print(f"written to {arguments.sheet}")
+        classes = voc.CLASSES if options.source == "voc" else SHAPES
+        draw_sheet(options.sheet, COLUMNS, sheet_rows(network, held_out, chosen, classes))
+        print(f"written to {options.sheet}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import csv
 import multiprocessing
 import platform
+import re
 import resource
 import sys
 from collections.abc import Callable
@@ -63,9 +64,7 @@ def peak_resident() -> float:
 def write_results(name: str, device: str, rows: list[dict]) -> Path:
     """Write benchmarks/results/<name>-<device>.csv."""
     short = device.split(" @")[0].split(",")[0]
-    slug = "".join(c if c.isalnum() else "-" for c in short.lower()).strip("-")
-    while "--" in slug:
-        slug = slug.replace("--", "-")
+    slug = re.sub(r"[^a-z0-9]+", "-", short.lower()).strip("-")
     path = RESULTS / f"{name}-{slug}.csv"
     write_table(path, rows)
     return path

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from getam.arguments import check_choice, check_shape
 from getam.backbones import AttentionLayer, AttentionRecorder, at_least_float32, released_start_layer
 from getam.classifiers import with_classifier
 
@@ -96,9 +97,9 @@ class ActivationRecord:
         fusion: str = "sum",
         heads: str = "released",
     ):
-        _check_choice("method", method, METHODS)
-        _check_choice("fusion", fusion, FUSIONS)
-        _check_choice("heads", heads, HEADS)
+        check_choice("method", method, METHODS)
+        check_choice("fusion", fusion, FUSIONS)
+        check_choice("heads", heads, HEADS)
         if fusion != "sum" and method not in _FUSED_METHODS:
             raise ValueError(f"fusion {fusion!r} is for {', '.join(_FUSED_METHODS)}; {method} has a way of its own")
         self.network = with_classifier(network)
@@ -150,8 +151,7 @@ class ActivationRecord:
         Raises:
             ValueError: no forward was recorded, or one without a graph; labels of another shape.
         """
-        if labels.shape != class_logits.shape:
-            raise ValueError(f"labels: expected shape {tuple(class_logits.shape)}, got {tuple(labels.shape)}")
+        check_shape("labels", labels, class_logits.shape)
         present = (labels > 0).to(class_logits.device)
         # Rows of attention are formed in float32, also where the network ran in bfloat16.
         with torch.autocast(class_logits.device.type, enabled=False):
@@ -299,11 +299,6 @@ def _start_layer(method: str, start_layer: int | None, depth: int) -> int:
     if start_layer not in range(depth):
         raise ValueError(f"start_layer: expected 0 to {depth - 1}, got {start_layer}")
     return start_layer
-
-
-def _check_choice(argument: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{argument}: expected one of {', '.join(choices)}, got {value!r}")
 
 
 @contextmanager

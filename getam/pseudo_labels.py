@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from getam.arguments import check_shape
 from getam.recipe import Recipe
 
 BACKGROUND, UNKNOWN = 0, 255
@@ -115,8 +116,7 @@ def _check(maps: Tensor, saliency: Tensor, labels: Tensor, valid: Tensor | None)
     if maps.ndim != 4:
         raise ValueError(f"maps: expected shape (B, C, H, W), got {tuple(maps.shape)}")
     batch, classes, height, width = maps.shape
-    if labels.shape != (batch, classes):
-        raise ValueError(f"labels: expected shape {(batch, classes)}, got {tuple(labels.shape)}")
-    for name, value in (("saliency", saliency), ("valid", valid)):
-        if value is not None and value.shape != (batch, height, width):
-            raise ValueError(f"{name}: expected shape {(batch, height, width)}, got {tuple(value.shape)}")
+    check_shape("labels", labels, (batch, classes))
+    check_shape("saliency", saliency, (batch, height, width))
+    if valid is not None:
+        check_shape("valid", valid, (batch, height, width))

@@ -1,0 +1,17 @@
+"""Checks of arguments that several functions make, in one wording."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+
+def check_shape(argument: str, value: Tensor, shape: Sequence[int]) -> None:
+    """A ValueError that names the argument, unless `value` has this shape."""
+    if value.shape != tuple(shape):
+        raise ValueError(f"{argument}: expected shape {tuple(shape)}, got {tuple(value.shape)}")
+
+
+def check_choice(argument: str, value: str, choices: Sequence[str]) -> None:
+    """A ValueError that names the argument, unless `value` is one of the choices."""
+    if value not in choices:
+        raise ValueError(f"{argument}: expected one of {', '.join(choices)}, got {value!r}")

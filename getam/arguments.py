@@ -1,5 +1,6 @@
 """Checks of arguments that several functions make, in one wording."""
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -15,3 +16,10 @@ def check_choice(argument: str, value: str, choices: Sequence[str]) -> None:
     """A ValueError that names the argument, unless `value` is one of the choices."""
     if value not in choices:
         raise ValueError(f"{argument}: expected one of {', '.join(choices)}, got {value!r}")
+
+
+def check_positive(**values: float) -> None:
+    """A ValueError that names the argument, unless every value is a finite number above 0."""
+    for argument, value in values.items():
+        if not (isinstance(value, int | float) and 0 < value < math.inf):
+            raise ValueError(f"{argument}: expected a number above 0, got {value!r}")

@@ -1,11 +1,12 @@
-"""The losses of the joint phase but for the dense energy (docs/method.md section 4)."""
+"""The losses of the joint phase (docs/method.md section 4)."""
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from getam.arguments import check_shape
+from getam.arguments import check_positive, check_shape
 from getam.backbones import at_least_float32
+from getam.lattice import bilateral_filter
 from getam.pseudo_labels import BACKGROUND, UNKNOWN
 
 
@@ -51,6 +52,61 @@ def saliency_loss(seg_logits: Tensor, target: Tensor, valid: Tensor | None = Non
         return _mean(per_pixel, torch.ones_like(per_pixel, dtype=torch.bool))
     check_shape("valid", valid, logits[:, 0].shape)
     return _mean(per_pixel, valid > 0)
+
+
+class DenseEnergyLoss(nn.Module):
+    """The gated dense energy: neighbours alike in colour should be labelled alike (Tang et al., ECCV 2018).
+
+    With S the probabilities inside the image, at a reduced size, and W the bilateral filter:
+
+        Gate = 1 where the pseudo label is unknown, else max(valid - max_c probabilities, 0)
+        loss = -weight * sum(S * Gate * W S) / B
+
+    The gate and W S count as constants of the gradient, which is doubled in their place, as if W were symmetric:
+    -2 weight Gate (W S) valid / B with respect to the resized probabilities.
+
+    Args:
+        weight: factor of the loss; it was chosen with this lattice's normalisation.
+        sigma_rgb: standard deviation of the colours, 0..255.
+        sigma_xy: standard deviation of the positions, in pixels of the full size.
+        scale: factor by which both sides are resized.
+    """
+
+    def __init__(self, weight: float = 1e-7, sigma_rgb: float = 15, sigma_xy: float = 100, scale: float = 0.5):
+        super().__init__()
+        check_positive(sigma_rgb=sigma_rgb, sigma_xy=sigma_xy, scale=scale)
+        self.weight, self.sigma_rgb, self.sigma_xy, self.scale = weight, sigma_rgb, sigma_xy, scale
+
+    def forward(self, images_rgb: Tensor, probabilities: Tensor, valid: Tensor, labels: Tensor) -> Tensor:
+        """The loss, a scalar.
+
+        Args:
+            images_rgb: (B, 3, H, W), 0..255.
+            probabilities: (B, C + 1, H, W), the softmax of the segmentation logits.
+            valid: (B, H, W), 1 inside the image and 0 on padding.
+            labels: (B, H, W), pseudo labels; 255 is unknown.
+        """
+        probabilities = at_least_float32(probabilities)
+        batch, _, *size = probabilities.shape
+        check_shape("images_rgb", images_rgb, (batch, 3, *size))
+        check_shape("valid", valid, (batch, *size))
+        check_shape("labels", labels, (batch, *size))
+
+        images = self._nearest(images_rgb)
+        valid = self._nearest(valid[:, None])
+        unknown = self._nearest(labels[:, None]) == UNKNOWN
+        probabilities = F.interpolate(probabilities, scale_factor=self.scale, mode="bilinear", align_corners=False)
+
+        inside = probabilities * valid
+        with torch.no_grad():
+            gate = (valid - probabilities.amax(1, keepdim=True)).clamp_min(0).masked_fill(unknown, 1)
+            filtered = bilateral_filter(images, inside, self.sigma_rgb, self.sigma_xy * self.scale)
+            slope = -self.weight / batch * gate * filtered
+        energy = (inside * slope).sum()
+        return 2 * energy - energy.detach()
+
+    def _nearest(self, values: Tensor) -> Tensor:
+        return F.interpolate(values.to(torch.float32), scale_factor=self.scale, mode="nearest")
 
 
 def _mean(values: Tensor, where: Tensor) -> Tensor:

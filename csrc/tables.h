@@ -1,0 +1,184 @@
+// Rows of values at the vertices of a lattice: splat, blur and slice. Included by kernels.cpp alone, as vector.h.
+#pragma once
+
+#include <algorithm>
+#include <type_traits>
+#include <vector>
+
+#include "lattice.h"
+#include "team.h"
+#include "vector.h"
+
+namespace getam {
+namespace {
+
+// Calls f(width, first) for pieces of `vectors`, at most four wide, with the width as a compile-time constant.
+template <typename F>
+GETAM_INLINE void in_pieces(size_t vectors, F f) {
+  size_t first = 0;
+  for (; first + 4 <= vectors; first += 4) f(std::integral_constant<int, 4>{}, first);
+  switch (vectors - first) {
+    case 1: f(std::integral_constant<int, 1>{}, first); break;
+    case 2: f(std::integral_constant<int, 2>{}, first); break;
+    case 3: f(std::integral_constant<int, 3>{}, first); break;
+  }
+}
+
+// sum += the rows at the corners of one pixel, weighted.
+template <int kWidth, int kCorners>
+GETAM_INLINE void gather(const uint32_t* corner, const float* weight, const Vector* table, size_t row,
+                         Vector (&sum)[kWidth]) {
+  for (int k = 0; k < kCorners; ++k) {
+    const Vector* at = table + corner[k] * row;
+    const Vector w = splat(weight[k]);
+    for (int i = 0; i < kWidth; ++i) sum[i] += w * at[i];
+  }
+}
+
+// The rows at the corners += value, weighted.
+template <int kWidth, int kCorners>
+GETAM_INLINE void scatter(const uint32_t* corner, const float* weight, Vector* table, size_t row,
+                          const Vector (&value)[kWidth]) {
+  for (int k = 0; k < kCorners; ++k) {
+    Vector* at = table + corner[k] * row;
+    const Vector w = splat(weight[k]);
+    for (int i = 0; i < kWidth; ++i) at[i] += w * value[i];
+  }
+}
+
+// How many pixels or links ahead a row is asked for before it is needed.
+constexpr size_t kAhead = 8;
+
+GETAM_INLINE void prefetch(const void* row, size_t bytes) {
+  const char* at = static_cast<const char*>(row);
+  __builtin_prefetch(at, 1);
+  if (bytes > 64) __builtin_prefetch(at + 64, 1);
+}
+
+// Blurs the chains links[first .. last) in place with (1/2, 1, 1/2); what lies beyond the ends of a chain counts as 0.
+template <typename T, int kWidth>
+void blur_chains(T* table, size_t row, const int32_t* links, size_t first, size_t last) {
+  size_t i = first;
+  while (i < last) {
+    T* at = table + size_t(~links[i]) * row;
+    T previous[kWidth] = {};
+    T current[kWidth];
+    for (int w = 0; w < kWidth; ++w) current[w] = at[w];
+    for (++i; i < last && links[i] >= 0; ++i) {
+      const int32_t soon = links[std::min(i + kAhead, last - 1)];
+      prefetch(table + size_t(soon < 0 ? ~soon : soon) * row, kWidth * sizeof(T));
+      T* next = table + size_t(links[i]) * row;
+      for (int w = 0; w < kWidth; ++w) {
+        const T value = next[w];
+        at[w] = current[w] + 0.5f * (previous[w] + value);
+        previous[w] = current[w];
+        current[w] = value;
+      }
+      at = next;
+    }
+    for (int w = 0; w < kWidth; ++w) at[w] = current[w] + 0.5f * previous[w];
+  }
+}
+
+// This member's share of a list of chains: whole chains.
+inline std::pair<size_t, size_t> share_chains(const Member& member, const Chains& chains) {
+  auto [first, last] = member.share(chains.size);
+  const auto to_start = [&](size_t i) {
+    while (i < chains.size && chains.links[i] >= 0) ++i;
+    return i;
+  };
+  return {to_start(first), to_start(last)};
+}
+
+// Blurs along every direction in turn, or in the reverse order, which is the transpose. Ends at a barrier.
+template <typename T, int D>
+void blur(Member& member, const Lattice<D>& lattice, T* table, size_t row, bool reversed = false) {
+  for (int j = 0; j <= D; ++j) {
+    const Chains& chains = lattice.directions[reversed ? D - j : j];
+    const auto [first, last] = share_chains(member, chains);
+    if constexpr (std::is_same_v<T, Vector>) {
+      in_pieces(row, [&, first = first, last = last](auto width, size_t piece) {
+        blur_chains<Vector, width>(table + piece, row, chains.links.data(), first, last);
+      });
+    } else {
+      blur_chains<T, 1>(table, row, chains.links.data(), first, last);
+    }
+    member.barrier();
+  }
+}
+
+// Slicing multiplies by this, so that constant values on a fully occupied lattice are kept in scale.
+template <int D>
+constexpr float kSliceScale = 1 / (1 + 1.0f / (1 << D));
+
+// Copies some lanes of a row to the front of another, and fills that with `padding`.
+inline void select_lanes(const Vector* from, const std::vector<int>& lanes, Vector* to, size_t vectors,
+                         float padding = 0) {
+  const float* source = reinterpret_cast<const float*>(from);
+  float* target = reinterpret_cast<float*>(to);
+  for (size_t i = 0; i < lanes.size(); ++i) target[i] = source[lanes[i]];
+  std::fill(target + lanes.size(), target + vectors * kLanes, padding);
+}
+
+// A lattice with its values: one table that is read, and one that is written per thread.
+template <int D>
+class Tables {
+ public:
+  static constexpr int kCorners = D + 1;
+
+  Tables(const Image& image, size_t vectors, int threads)
+      : lattice(build_lattice<D>(image, threads)), vectors_(vectors), read_(lattice.vertices * vectors) {
+    for (int t = 0; t < threads; ++t) written_.emplace_back(lattice.vertices * vectors);
+  }
+
+  Lattice<D> lattice;
+
+  size_t vectors() const { return vectors_; }
+  Vector* read() { return read_.data(); }
+  Vector* written(const Member& member) { return written_[member.index()].data(); }
+
+  void clear_written(const Member& member) {
+    for (Array<Vector>& table : written_) {
+      const auto [first, last] = member.share(lattice.vertices * vectors_);
+      std::fill(table.data() + first, table.data() + last, Vector{});
+    }
+  }
+
+  // Makes the sum of what was written what is read, and clears what is written. Begins and ends at a barrier.
+  void publish(Member& member) {
+    member.barrier();
+    if (member.index() == 0) std::swap(read_, written_[0]);
+    member.barrier();
+    const auto [first, last] = member.share(lattice.vertices * vectors_);
+    for (size_t t = 1; t < written_.size(); ++t) {
+      for (size_t i = first; i < last; ++i) read_[i] += written_[t][i];
+    }
+    clear_written(member);
+    member.barrier();
+  }
+
+  // Keeps of what is read these lanes alone, in rows of fewer vectors. Begins and ends at a barrier.
+  void narrow(Member& member, const std::vector<int>& lanes, size_t vectors) {
+    member.barrier();
+    const auto [first, last] = member.share(lattice.vertices);
+    for (size_t v = first; v < last; ++v) {
+      select_lanes(read_.data() + v * vectors_, lanes, written_[0].data() + v * vectors, vectors);
+    }
+    member.barrier();
+    if (member.index() == 0) {
+      std::swap(read_, written_[0]);
+      vectors_ = vectors;
+    }
+    member.barrier();
+    clear_written(member);
+    member.barrier();
+  }
+
+ private:
+  size_t vectors_;
+  Array<Vector> read_;
+  std::vector<Array<Vector>> written_;
+};
+
+}  // namespace
+}  // namespace getam

@@ -1,0 +1,94 @@
+"""The compiled lattice of csrc/, by ctypes. Callers pass float32 tensors of the right shapes; here they are made
+contiguous, and what the C++ refuses becomes a ValueError."""
+
+import ctypes
+import functools
+from ctypes import c_char, c_float, c_int, c_void_p
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+_ERROR_SIZE = 512
+
+# The instruction sets there is a choice of. None: the best that this processor has.
+PORTABLE = "portable"
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    path = Path(__file__).with_name("libgetam.so")
+    if not path.exists():
+        raise ImportError(
+            f"{path} is missing: the lattice has not been built. `make setup` or `pip install .` builds it and needs a "
+            "C++ compiler (Debian and Ubuntu: apt-get install g++)"
+        )
+    library = ctypes.CDLL(str(path))
+    error = [c_char * _ERROR_SIZE, c_int]
+    library.getam_bilateral_filter.argtypes = [
+        *[c_void_p] * 3, *[c_int] * 4, *[c_float] * 2, *[c_int] * 3, *error
+    ]  # fmt: skip
+    library.getam_mean_field.argtypes = [
+        *[c_void_p] * 3, *[c_int] * 4, *[c_float] * 6, *[c_int] * 2, *error
+    ]  # fmt: skip
+    return library
+
+
+def has_avx2() -> bool:
+    """Whether the kernels for AVX2 run, rather than the portable ones."""
+    return bool(_library().getam_has_avx2())
+
+
+def bilateral_filter(
+    images_rgb: Tensor,
+    values: Tensor,
+    sigma_rgb: float,
+    sigma_xy: float,
+    transposed: bool,
+    threads: int,
+    instruction_set: str | None = None,
+) -> Tensor:
+    """W values, or W' values, per channel: images (B, 3, H, W), values (B, K, H, W) -> (B, K, H, W)."""
+    images_rgb, values = _float32(images_rgb), _float32(values)
+    filtered = torch.empty_like(values)
+    if filtered.numel():
+        batch, channels, height, width = values.shape
+        _call(
+            _library().getam_bilateral_filter,
+            *(tensor.data_ptr() for tensor in (images_rgb, values, filtered)),
+            *(batch, channels, height, width, sigma_rgb, sigma_xy),
+            *(transposed, threads, instruction_set == PORTABLE),
+        )
+    return filtered
+
+
+def mean_field(
+    image_rgb: Tensor,
+    probabilities: Tensor,
+    iterations: int,
+    gaussian: tuple[float, float],
+    bilateral: tuple[float, float, float],
+    negligible: float,
+    threads: int,
+    instruction_set: str | None = None,
+) -> Tensor:
+    """Marginals of a dense CRF: image (3, H, W), probabilities (L, H, W) -> (L, H, W)."""
+    image_rgb, probabilities = _float32(image_rgb), _float32(probabilities)
+    marginals = torch.empty_like(probabilities)
+    _call(
+        _library().getam_mean_field,
+        *(tensor.data_ptr() for tensor in (image_rgb, probabilities, marginals)),
+        *(*probabilities.shape, iterations, *gaussian, *bilateral, negligible),
+        *(threads, instruction_set == PORTABLE),
+    )
+    return marginals
+
+
+def _float32(tensor: Tensor) -> Tensor:
+    return tensor.detach().to(torch.float32).contiguous()
+
+
+def _call(function, *arguments) -> None:
+    error = (c_char * _ERROR_SIZE)()
+    if function(*arguments, error, _ERROR_SIZE):
+        raise ValueError(error.value.decode())

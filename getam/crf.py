@@ -1,0 +1,174 @@
+"""Mean-field inference of the dense CRF (Kraehenbuehl and Koltun 2011; docs/method.md section 6)."""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from getam import _native, torch_lattice
+from getam.arguments import check_choice, check_positive, check_shape
+
+BACKENDS = ("lattice", "pydensecrf")
+
+# The largest distance of a pixel's sum from 1: bfloat16 and float16 files pass, scores that are no probabilities do not.
+_SUM_TOLERANCE = 5e-3
+
+# pydensecrf takes -log(p), which has to be finite. The lattice uses the same.
+_SMALLEST_PROBABILITY = 1e-20
+
+
+def dense_crf(
+    image_rgb: np.ndarray | Tensor,
+    probabilities: np.ndarray | Tensor,
+    iterations: int = 20,
+    gaussian: tuple[float, float] = (3, 3),
+    bilateral: tuple[float, float, float] = (83, 5, 4),
+    backend: str | None = None,
+    *,
+    negligible: float = 0.01,
+    threads: int | None = None,
+) -> Tensor:
+    """Marginals of a dense CRF with Potts compatibility and symmetrically normalised kernels.
+
+    Starts from Q = p and repeats Q <- softmax(log p + w_g K_g Q + w_b K_b Q), where K = n^-1/2 W n^-1/2, n = W 1, and W
+    is the permutohedral lattice's Gaussian on (x, y) / sigma_xy (K_g), with (r, g, b) / sigma_rgb beside it (K_b).
+
+    Args:
+        image_rgb: (H, W, 3), uint8. The released test script passes BGR, which the filter's order of coordinates notices.
+        probabilities: (C + 1, H, W), background first; every pixel sums to 1.
+        gaussian: sigma_xy in pixels and compatibility w_g.
+        bilateral: sigma_xy in pixels, sigma_rgb in 0..255 and compatibility w_b.
+        backend: "lattice" (this package's, the default) or "pydensecrf" (that package, one thread, every label).
+        negligible: a label whose marginal is below this at every pixel sends no more messages, which makes the others
+            faster to calculate. It keeps its unary score, so marginals change by less than 1e-3; should it rise to twice
+            this in the end, all is done again with every label. 0: never. On a GPU every label is kept.
+        threads: as many as torch uses unless given.
+
+    Returns:
+        (C + 1, H, W), float32, on the device of the probabilities.
+    """
+    backend = "lattice" if backend is None else backend
+    check_choice("backend", backend, BACKENDS)
+    image, probabilities = _checked(image_rgb, probabilities)
+    _check_settings(iterations, gaussian, bilateral, negligible, threads)
+    if backend == "pydensecrf":
+        return _with_pydensecrf(image, probabilities, iterations, gaussian, bilateral)
+    planes = image.permute(2, 0, 1).to(probabilities.device, torch.float32)
+    threads = torch.get_num_threads() if threads is None else threads
+    return _mean_field(
+        planes, probabilities, iterations, [float(x) for x in gaussian], [float(x) for x in bilateral], negligible, threads
+    )
+
+
+def dense_crf_batch(
+    images_rgb: Iterable[np.ndarray | Tensor],
+    probabilities: Iterable[np.ndarray | Tensor],
+    *,
+    threads: int | None = None,
+    **settings,
+) -> list[Tensor]:
+    """`dense_crf` of several images, of any sizes, as many at once as there are threads.
+
+    The result is that of one thread per image, whatever the number of threads, where there are at least as many images.
+
+    Args:
+        images_rgb: of each image (H, W, 3).
+        probabilities: of each image (C + 1, H, W).
+        threads: as many as torch uses unless given.
+        settings: those of `dense_crf`.
+    """
+    pairs = list(zip(images_rgb, probabilities, strict=True))
+    threads = torch.get_num_threads() if threads is None else threads
+    check_positive(threads=threads)
+    at_once = max(1, min(threads, len(pairs)))
+    with ThreadPoolExecutor(at_once) as pool:
+        return list(pool.map(lambda pair: dense_crf(*pair, threads=threads // at_once, **settings), pairs))
+
+
+def _checked(image_rgb: np.ndarray | Tensor, probabilities: np.ndarray | Tensor) -> tuple[Tensor, Tensor]:
+    image, probabilities = _tensor(image_rgb), _tensor(probabilities)
+    if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"image_rgb: expected uint8 (H, W, 3), got {image.dtype} {tuple(image.shape)}")
+    if probabilities.ndim != 3 or not probabilities.is_floating_point():
+        raise ValueError(
+            f"probabilities: expected floats (C + 1, H, W), got {probabilities.dtype} {tuple(probabilities.shape)}"
+        )
+    check_shape("probabilities", probabilities, (len(probabilities), *image.shape[:2]))
+    if probabilities.numel() == 0:
+        raise ValueError(f"probabilities: expected at least one label and one pixel, got {tuple(probabilities.shape)}")
+    probabilities = probabilities.to(torch.float32)
+    # Written so that NaN fails too.
+    if not ((probabilities >= 0) & (probabilities <= 1 + _SUM_TOLERANCE)).all():
+        raise ValueError("probabilities: expected values from 0 to 1")
+    sums = probabilities.sum(0)
+    if not ((sums - 1).abs() <= _SUM_TOLERANCE).all():
+        raise ValueError(f"probabilities: expected every pixel to sum to 1, got {sums.min():.4g} to {sums.max():.4g}")
+    return image, probabilities
+
+
+def _tensor(values: np.ndarray | Tensor) -> Tensor:
+    if isinstance(values, Tensor):
+        return values.detach()
+    values = np.ascontiguousarray(values)
+    return torch.from_numpy(values if values.flags.writeable else values.copy())
+
+
+def _check_settings(iterations: int, gaussian, bilateral, negligible: float, threads: int | None) -> None:
+    if not isinstance(iterations, int) or iterations < 0:
+        raise ValueError(f"iterations: expected a whole number from 0, got {iterations!r}")
+    for name, values, meaning in (
+        ("gaussian", gaussian, "(sigma_xy, compatibility)"),
+        ("bilateral", bilateral, "(sigma_xy, sigma_rgb, compatibility)"),
+    ):
+        if len(values) != meaning.count(",") + 1 or not all(0 < x < float("inf") for x in values):
+            raise ValueError(f"{name}: expected {meaning}, all above 0, got {values!r}")
+    if not 0 <= negligible < 1:
+        raise ValueError(f"negligible: expected a probability below 1, got {negligible!r}")
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads: expected at least 1, got {threads!r}")
+
+
+@torch.library.custom_op("getam::mean_field", mutates_args=(), device_types="cpu")
+def _mean_field(
+    image_rgb: Tensor,
+    probabilities: Tensor,
+    iterations: int,
+    gaussian: list[float],
+    bilateral: list[float],
+    negligible: float,
+    threads: int,
+) -> Tensor:
+    """Image (3, H, W), probabilities (L, H, W) -> (L, H, W)."""
+    return _native.mean_field(image_rgb, probabilities, iterations, gaussian, bilateral, negligible, threads)
+
+
+@_mean_field.register_kernel("cuda")
+def _mean_field_on_gpu(image_rgb, probabilities, iterations, gaussian, bilateral, negligible, threads):
+    return torch_lattice.mean_field(image_rgb, probabilities, iterations, gaussian, bilateral)
+
+
+@_mean_field.register_fake
+def _(image_rgb, probabilities, iterations, gaussian, bilateral, negligible, threads):
+    return torch.empty_like(probabilities, memory_format=torch.contiguous_format)
+
+
+def _with_pydensecrf(image: Tensor, probabilities: Tensor, iterations: int, gaussian, bilateral) -> Tensor:
+    try:
+        from pydensecrf.densecrf import DenseCRF2D
+    except ImportError as error:
+        raise ImportError(
+            "backend 'pydensecrf' needs the package pydensecrf2 (pip install pydensecrf2), which provides the module "
+            "pydensecrf; it is built with a C++ compiler and Python's headers (Debian and Ubuntu: g++, python3-dev)"
+        ) from error
+    labels, height, width = probabilities.shape
+    crf = DenseCRF2D(width, height, labels)
+    unary = -probabilities.cpu().clamp_min(_SMALLEST_PROBABILITY).log().flatten(1)
+    crf.setUnaryEnergy(unary.contiguous().numpy())
+    crf.addPairwiseGaussian(sxy=gaussian[0], compat=gaussian[1])
+    crf.addPairwiseBilateral(
+        sxy=bilateral[0], srgb=bilateral[1], compat=bilateral[2], rgbim=image.cpu().contiguous().numpy()
+    )
+    marginals = np.array(crf.inference(iterations), np.float32)
+    return torch.from_numpy(marginals).view_as(probabilities).to(probabilities.device)

@@ -1,0 +1,64 @@
+"""Builds the lattice of csrc/; all else about the package stands in pyproject.toml.
+
+The library is plain C++ behind a C interface, loaded by ctypes: it needs a compiler, and neither Python's headers, nor
+torch's, nor OpenMP.
+"""
+
+import platform
+import shutil
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+LIBRARY = Extension("getam.libgetam", sources=[f"csrc/{name}.cpp" for name in ("lattice", "kernels", "interface")])
+LIBRARY.depends = [str(path) for path in Path("csrc").glob("*.h")]
+
+FLAGS = ["-std=c++17", "-O3", "-pthread", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-psabi", "-fno-math-errno"]
+# Pixels often lie exactly on a face of the lattice: its geometry must not depend on the compiler's liberties.
+EXACT = ["-ffp-contract=off"]
+# Python passes no NaN or infinity on. Nothing here changes what is calculated, but for a * b + c in one rounding.
+FAST = ["-ffinite-math-only", "-fno-signed-zeros", "-fno-trapping-math"]
+AVX2 = ["-mavx2", "-mfma"]
+
+
+class BuildLibrary(build_ext):
+    def get_ext_filename(self, fullname: str) -> str:
+        return "/".join(fullname.split(".")) + ".so"  # no Python module, so no Python version in its name
+
+    def get_export_symbols(self, extension: Extension) -> list[str]:
+        return []
+
+    def build_extension(self, extension: Extension) -> None:
+        compiler = self.compiler.compiler_cxx[0]
+        if shutil.which(compiler) is None:
+            raise SystemExit(
+                f"getam's lattice is built with a C++ compiler, and there is no {compiler!r} on this machine.\n"
+                "Install one and try again. Debian and Ubuntu: apt-get install g++. Fedora: dnf install gcc-c++. "
+                "macOS: xcode-select --install. Another compiler: set CXX and CC."
+            )
+        x86 = platform.machine().lower() in ("x86_64", "amd64")
+        objects = self._compile(extension, "lattice", EXACT)
+        # The portable kernels stand first: where both hold a copy of a function of the standard library, the linker keeps
+        # the first, which has to run everywhere.
+        objects += self._compile(extension, "kernels", FAST, instruction_set="portable")
+        if x86:
+            objects += self._compile(extension, "kernels", FAST + AVX2, instruction_set="avx2")
+        objects += self._compile(extension, "interface", [], with_avx2=x86)
+        self.compiler.link_shared_object(
+            objects, self.get_ext_fullpath(extension.name), extra_postargs=["-pthread"], target_lang="c++"
+        )
+
+    def _compile(self, extension: Extension, source: str, flags: list[str], instruction_set="", with_avx2=False):
+        macros = [("GETAM_INSTRUCTION_SET", instruction_set)] if instruction_set else []
+        macros += [("GETAM_WITH_AVX2", None)] if with_avx2 else []
+        return self.compiler.compile(
+            [f"csrc/{source}.cpp"],
+            output_dir=str(Path(self.build_temp, instruction_set)),
+            macros=macros,
+            extra_postargs=FLAGS + flags,
+            depends=extension.depends,
+        )
+
+
+setup(ext_modules=[LIBRARY], cmdclass={"build_ext": BuildLibrary})

@@ -39,8 +39,8 @@ class BuildLibrary(build_ext):
             )
         x86 = platform.machine().lower() in ("x86_64", "amd64")
         objects = self._compile(extension, "lattice", EXACT)
-        # The portable kernels stand first: where both hold a copy of a function of the standard library, the linker keeps
-        # the first, which has to run everywhere.
+        # The portable kernels stand first: of two copies of a function of the standard library the linker keeps the
+        # first, and that has to run everywhere.
         objects += self._compile(extension, "kernels", FAST, instruction_set="portable")
         if x86:
             objects += self._compile(extension, "kernels", FAST + AVX2, instruction_set="avx2")

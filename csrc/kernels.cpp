@@ -81,8 +81,7 @@ void filter_planes(Member& member, Tables<5>& tables, const float* const* values
 class Inference {
  public:
   explicit Inference(const MeanField& task);
-  // The largest final probability of a label that was left out; 0 where none was.
-  float run();
+  void run();
 
  private:
   void iterate(Member& member);
@@ -94,7 +93,7 @@ class Inference {
   template <int kVectors>
   void softmax(const Member& member, size_t p, size_t count, Vector* block);
   void splat_block(const Member& member, size_t p, size_t count, const Vector* block);
-  void store_marginals(const Member& member, size_t p, size_t count, const Vector* block);
+  void store_marginals(size_t p, size_t count, const Vector* block);
   void choose_labels();
   void leave_out_labels(Member& member);
 
@@ -111,7 +110,6 @@ class Inference {
   Array<float> others_scale_;  // (pixels): their marginals over their probabilities
   Array<Vector> blocks_;       // scratch per thread
   Array<Vector> largest_;      // per thread: the largest marginal of each lane
-  Array<float> risen_;         // per thread: the largest marginal of a label left out
   std::vector<const float*> planes_;  // lane -> plane of the probabilities
   std::vector<int> lanes_;     // the lanes that stay, when some go
 };
@@ -139,8 +137,7 @@ Inference::Inference(const MeanField& task)
       others_(pixels_),
       others_scale_(pixels_),
       blocks_(task.threads * kBlock * vectors_),
-      largest_(task.threads * vectors_),
-      risen_(task.threads) {
+      largest_(task.threads * vectors_) {
   for (int c = 0; c < task.labels; ++c) {
     if (!std::binary_search(kept_.begin(), kept_.end(), c)) left_out_.push_back(c);
   }
@@ -150,13 +147,11 @@ Inference::Inference(const MeanField& task)
   left_out_.reserve(task.labels);
 }
 
-float Inference::run() {
+void Inference::run() {
   run_team(task_.threads, [this](Member& member) { iterate(member); });
-  return *std::max_element(risen_.data(), risen_.data() + task_.threads);
 }
 
 void Inference::iterate(Member& member) {
-  risen_[member.index()] = 0;
   bilateral_.clear_written(member);
   gaussian_.clear_written(member);
   member.barrier();
@@ -174,7 +169,7 @@ void Inference::iterate(Member& member) {
         case 3: softmax<3>(member, p, count, block); break;
         default: softmax<0>(member, p, count, block);
       }
-      i < task_.iterations ? splat_block(member, p, count, block) : store_marginals(member, p, count, block);
+      i < task_.iterations ? splat_block(member, p, count, block) : store_marginals(p, count, block);
     });
     if (i == task_.iterations) return;
     bilateral_.publish(member);
@@ -228,6 +223,7 @@ void Inference::add_messages(size_t p, size_t count, Vector* block) {
   const float bilateral_scale = kLog2E * task_.bilateral_compatibility * kSliceScale<5>;
   const float gaussian_scale = kLog2E * task_.gaussian_compatibility * kSliceScale<2>;
   const size_t row = vectors_;
+  const bool far = bilateral_.exceeds_cache();
   const Lattice<5>& five = bilateral_.lattice;
   const Lattice<2>& two = gaussian_.lattice;
   in_pieces(row, [&](auto width, size_t piece) {
@@ -238,8 +234,7 @@ void Inference::add_messages(size_t p, size_t count, Vector* block) {
       Vector x[width] = {};
       Vector y[width] = {};
       if (!kFirst) {
-        const uint32_t* soon = &five.vertex[std::min(at + kAhead, pixels_ - 1) * 6];
-        for (int k = 0; k < 6; ++k) prefetch(bilateral + soon[k] * row, width * sizeof(Vector));
+        if (far) prefetch_corners<width, 6>(&five.vertex[std::min(at + kAhead, pixels_ - 1) * 6], bilateral, row);
         gather<width, 6>(&five.vertex[at * 6], &five.weight[at * 6], bilateral, row, x);
         gather<width, 3>(&two.vertex[at * 3], &two.weight[at * 3], gaussian, row, y);
       }
@@ -281,6 +276,7 @@ void Inference::softmax(const Member& member, size_t p, size_t count, Vector* bl
 
 void Inference::splat_block(const Member& member, size_t p, size_t count, const Vector* block) {
   const size_t row = vectors_;
+  const bool far = bilateral_.exceeds_cache();
   const Lattice<5>& five = bilateral_.lattice;
   const Lattice<2>& two = gaussian_.lattice;
   in_pieces(row, [&](auto width, size_t piece) {
@@ -288,8 +284,7 @@ void Inference::splat_block(const Member& member, size_t p, size_t count, const 
     Vector* gaussian = gaussian_.written(member) + piece;
     for (size_t i = 0; i < count; ++i) {
       const size_t at = p + i;
-      const uint32_t* soon = &five.vertex[std::min(at + kAhead, pixels_ - 1) * 6];
-      for (int k = 0; k < 6; ++k) prefetch(bilateral + soon[k] * row, width * sizeof(Vector));
+      if (far) prefetch_corners<width, 6>(&five.vertex[std::min(at + kAhead, pixels_ - 1) * 6], bilateral, row);
       Vector value[width];
       std::copy_n(block + i * row + piece, int(width), value);
       scatter<width, 6>(&five.vertex[at * 6], &five.weight[at * 6], bilateral, row, value);
@@ -298,7 +293,7 @@ void Inference::splat_block(const Member& member, size_t p, size_t count, const 
   });
 }
 
-void Inference::store_marginals(const Member& member, size_t p, size_t count, const Vector* block) {
+void Inference::store_marginals(size_t p, size_t count, const Vector* block) {
   const int32_t* pixel = &bilateral_.lattice.pixel[p];
   const float* row = reinterpret_cast<const float*>(block);
   for (size_t lane = 0; lane < kept_.size(); ++lane) {
@@ -308,10 +303,7 @@ void Inference::store_marginals(const Member& member, size_t p, size_t count, co
   for (int label : left_out_) {
     const float* probability = task_.probabilities + label * pixels_;
     float* plane = task_.marginals + label * pixels_;
-    for (size_t i = 0; i < count; ++i) {
-      plane[pixel[i]] = probability[pixel[i]] * others_scale_[p + i];
-      risen_[member.index()] = std::max(risen_[member.index()], plane[pixel[i]]);
-    }
+    for (size_t i = 0; i < count; ++i) plane[pixel[i]] = probability[pixel[i]] * others_scale_[p + i];
   }
 }
 
@@ -390,12 +382,7 @@ void run(const BilateralFilter& task) {
 }
 
 void run(const MeanField& task) {
-  // A label that was negligible and does not stay so would have mattered: then every label takes part.
-  const float risen = Inference(task).run();
-  if (risen <= 2 * task.negligible) return;
-  MeanField whole = task;
-  whole.negligible = 0;
-  Inference(whole).run();
+  Inference(task).run();
 }
 
 }  // namespace GETAM_INSTRUCTION_SET

@@ -55,6 +55,11 @@ GETAM_INLINE void prefetch(const void* row, size_t bytes) {
   if (bytes > 64) __builtin_prefetch(at + 64, 1);
 }
 
+template <int kWidth, int kCorners>
+GETAM_INLINE void prefetch_corners(const uint32_t* corner, const Vector* table, size_t row) {
+  for (int k = 0; k < kCorners; ++k) prefetch(table + corner[k] * row, kWidth * sizeof(Vector));
+}
+
 // Blurs the chains links[first .. last) in place with (1/2, 1, 1/2); what lies beyond the ends of a chain counts as 0.
 template <typename T, int kWidth>
 void blur_chains(T* table, size_t row, const int32_t* links, size_t first, size_t last) {
@@ -134,6 +139,8 @@ class Tables {
   Lattice<D> lattice;
 
   size_t vectors() const { return vectors_; }
+  // Asking for rows ahead of time pays where they come from afar, and costs time where they lie near.
+  bool exceeds_cache() const { return lattice.vertices * vectors_ * sizeof(Vector) > kNearBytes; }
   Vector* read() { return read_.data(); }
   Vector* written(const Member& member) { return written_[member.index()].data(); }
 
@@ -175,6 +182,8 @@ class Tables {
   }
 
  private:
+  static constexpr size_t kNearBytes = size_t(6) << 20;
+
   size_t vectors_;
   Array<Vector> read_;
   std::vector<Array<Vector>> written_;

@@ -58,12 +58,13 @@ def load_released_checkpoint(
         name, state = str(source), read_state_dict(source)
     _check_kind(state, name, backbone, num_classes)
     network = build_model(backbone, num_classes, weight_standardisation="released")
-    names = {ours: _released_name(ours) for ours in network.state_dict()}
+    names = {ours: released_name(ours) for ours in network.state_dict()}
     load_exactly(network, state, name, names=names, unused=_UNUSED)
     return network.eval()
 
 
-def _released_name(name: str) -> str:
+def released_name(name: str) -> str:
+    """What the released files call a parameter or buffer of `SegmentationNetwork`."""
     for ours, released in _RELEASED_NAMES:
         renamed, count = re.subn(ours, released, name)
         if count:

@@ -4,7 +4,6 @@
 (getam/torch_lattice.py) for those on a GPU.
 """
 
-
 import torch
 from torch import Tensor
 
@@ -15,8 +14,8 @@ from getam.arguments import check_positive, check_shape
 def bilateral_filter(images_rgb: Tensor, values: Tensor, sigma_rgb: float, sigma_xy: float) -> Tensor:
     """W values, with W the unnormalised Gaussian kernel on (x, y) / sigma_xy and (r, g, b) / sigma_rgb.
 
-    The permutohedral lattice of Adams, Baek and Davis (2010), with the normalisation of Kraehenbuehl and Koltun's: about
-    0.6 of the exact sum, and 4 to 8% away from it in shape. W is not symmetric; the gradient is the exact transpose.
+    On the permutohedral lattice of Adams, Baek and Davis (2010), normalised as Kraehenbuehl and Koltun's: about 0.6 of
+    the exact sum, and 4 to 8% away from it in shape. W is not symmetric; the gradient is the exact transpose.
 
     Args:
         images_rgb: (B, 3, H, W), in the units of sigma_rgb, usually 0..255. A constant: it gets no gradient.
@@ -26,6 +25,8 @@ def bilateral_filter(images_rgb: Tensor, values: Tensor, sigma_rgb: float, sigma
     Returns:
         (B, K, H, W), float32: the lattice is calculated in single precision.
     """
+    if values.ndim != 4:
+        raise ValueError(f"values: expected (B, K, H, W), got {tuple(values.shape)}")
     check_shape("images_rgb", images_rgb, (values.shape[0], 3, *values.shape[2:]))
     check_positive(sigma_rgb=sigma_rgb, sigma_xy=sigma_xy)
     if not torch.isfinite(images_rgb).all():

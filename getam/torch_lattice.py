@@ -13,13 +13,16 @@ class TorchLattice:
     """The permutohedral lattice (Adams, Baek and Davis 2010) of points in d dimensions.
 
     Args:
-        features: (d, N) float32, finite; a Gaussian of variance 1 in these units is what the lattice approximates.
+        features: (d, N) float32; what the lattice approximates is a Gaussian of variance 1 in these units.
+
+    Raises:
+        ValueError: the features span more lattice cells than can be numbered, or are not finite.
     """
 
     def __init__(self, features: Tensor):
         d, points = features.shape
-        if not torch.isfinite(features).all():
-            raise ValueError("features: expected finite values")
+        if not (features.abs() < 2**28 / (d + 1) ** 2).all():
+            raise ValueError("sigma is too small for an image of this range")
         origins, by_rank, self.weights = _locate(features)
         steps, keys = _corner_keys(origins, by_rank)
         unique, corners = torch.unique(keys, return_inverse=True)
@@ -148,7 +151,7 @@ def _inverse(permutations: Tensor) -> Tensor:
 
 
 def _corner_keys(origins: Tensor, by_rank: Tensor) -> tuple[list[int], Tensor]:
-    """Numbers for the vertices: what one step along each direction adds to them, and those of the corners (d + 1, N)."""
+    """Vertices as numbers: what one step along each direction adds, and those of the corners, (d + 1, N)."""
     d = len(origins) - 1
     # Corners and neighbours lie up to d + 1 beyond the origins.
     lowest = origins[:d].amin(1) - 2 * (d + 1)

@@ -8,10 +8,12 @@ import torch
 from torch.autograd import grad
 
 from getam import (
+    DenseEnergyLoss,
     activation_maps,
     classification_loss,
     complete_labels,
     cross_entropy_loss,
+    dense_crf,
     load_recipe,
     load_released_checkpoint,
     normalise_maps,
@@ -19,6 +21,7 @@ from getam import (
     saliency_loss,
     saliency_target,
 )
+from getam.checkpoints import released_name
 from tests.conftest import relative_error
 
 RELEASED = load_recipe("released")
@@ -61,6 +64,10 @@ def case(request, golden_folder, released_state_dict):
 def _arrays(path) -> dict[str, np.ndarray]:
     with np.load(path) as file:
         return {key: file[key] for key in file.files if file[key].dtype.kind in "biuf"}
+
+
+def _images_rgb(expected: dict[str, torch.Tensor]) -> torch.Tensor:
+    return expected["image_rgb"].permute(0, 3, 1, 2)
 
 
 def test_logits(case):
@@ -121,6 +128,62 @@ def test_losses(case):
     # The softmax makes errors of the logits, which reach 14, larger: the hybrid's golden gradient is itself 1.3e-4 from
     # the one that this network gives in float64.
     assert relative_error(gradient[:, :, ::8, ::8], expected["grad_cross_entropy"]) < 2 * case.tolerance
+
+
+def test_dense_energy(case):
+    expected = case.expected
+    logits = case.seg_logits.clone().requires_grad_()
+    loss = DenseEnergyLoss()(_images_rgb(expected), logits.softmax(1), expected["valid"], expected["pseudo_label"])
+    (gradient,) = grad(loss, logits)
+    assert loss.item() == pytest.approx(float(expected["loss_dense_energy"]), rel=1e-4)
+    assert relative_error(gradient[:, :, ::8, ::8], expected["grad_dense_energy"]) < 1e-4
+
+
+def test_total_loss_and_its_gradients(case, golden_folder):
+    expected = case.expected
+    labels = expected["pseudo_label"]
+    class_logits, seg_logits = case.network(case.images)
+    loss = (
+        classification_loss(class_logits, expected["label"])
+        + cross_entropy_loss(seg_logits, labels)
+        + saliency_loss(seg_logits, expected["saliency_target"])
+        + DenseEnergyLoss()(_images_rgb(expected), seg_logits.softmax(1), expected["valid"], labels)
+    )
+    assert loss.item() == pytest.approx(float(expected["loss_total"]), rel=1e-5)
+
+    with np.load(golden_folder / f"{BACKBONES[case.backbone]}.npz") as file:
+        norms = dict(zip(file["grad_names"].tolist(), file["grad_norms"].tolist(), strict=True))
+    parameters = {released_name(name): parameter for name, parameter in case.network.named_parameters()}
+    gradients = grad(loss, [parameters[name] for name in norms])
+    found = {name: gradient.norm().item() for name, gradient in zip(norms, gradients, strict=True)}
+    assert found == pytest.approx(norms, rel=1e-4)
+
+
+# "pydensecrf" is what the golden file was made with: it shows that it is called as the released code calls it.
+@pytest.mark.parametrize(
+    ("settings", "tolerance"),
+    [({}, 1e-3), ({"negligible": 0}, 2e-5), ({"backend": "pydensecrf"}, 1e-6)],
+    ids=["default", "every label", "pydensecrf"],
+)
+def test_crf(golden_folder, settings, tolerance):
+    if settings.get("backend") == "pydensecrf":
+        pytest.importorskip("pydensecrf")
+    expected = _arrays(golden_folder / "vitb_hybrid.npz")
+    probabilities = expected["crf_prob_in"].astype(np.float32)
+    probabilities /= probabilities.sum(0)
+    # The released test script passes BGR.
+    marginals = dense_crf(expected["inference_bgr"], probabilities, **settings)
+    assert (marginals.argmax(0).numpy() == expected["crf_label"]).mean() >= 0.9999
+    assert np.abs(marginals.numpy()[:, ::4, ::4] - expected["crf_prob"]).max() < tolerance
+
+
+def test_dense_energy_of_hard_cases(golden_folder):
+    expected = {key: torch.from_numpy(value) for key, value in _arrays(golden_folder / "labels.npz").items()}
+    probabilities = expected["probabilities"].requires_grad_()
+    loss = DenseEnergyLoss()(_images_rgb(expected), probabilities, expected["valid"], expected["dense_labels"])
+    (gradient,) = grad(loss, probabilities)
+    assert loss.item() == pytest.approx(float(expected["loss_dense_energy"]), rel=1e-4)
+    assert relative_error(gradient, expected["grad_dense_energy"]) < 1e-4
 
 
 def test_labels_of_hard_cases(golden_folder):

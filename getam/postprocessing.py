@@ -1,0 +1,151 @@
+"""From folders of probabilities and images to masks, by the dense CRF."""
+
+import os
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+
+from getam.arguments import check_choice
+from getam.crf import BACKENDS, check_settings, dense_crf
+from getam.datasets import voc
+
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+_PROBABILITY_SUFFIXES = (".npy", ".npz")
+_MOST_LABELS = 255  # in an 8-bit mask, where 255 itself means unknown
+
+
+@dataclass(frozen=True)
+class CrfSettings:
+    """The arguments of `dense_crf`, and `bgr`: hand it the image in BGR order, as the released test script does."""
+
+    iterations: int = 20
+    gaussian: tuple[float, float] = (3, 3)
+    bilateral: tuple[float, float, float] = (83, 5, 4)
+    backend: str = "lattice"
+    negligible: float = 0.01
+    bgr: bool = False
+
+    def __post_init__(self):
+        check_settings(self.iterations, self.gaussian, self.bilateral, self.negligible)
+        check_choice("backend", self.backend, BACKENDS)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image: files to read and the mask to write."""
+
+    probabilities: Path
+    image: Path
+    mask: Path
+
+
+def find_jobs(probabilities: Path, images: Path, masks: Path) -> list[Job]:
+    """A job for each <id>.npy or <id>.npz of `probabilities`, with <id>.jpg, .jpeg or .png of `images`.
+
+    Raises:
+        FileNotFoundError: there is no such folder, no probabilities, or no image for some of them.
+        ValueError: an id has probabilities in two files.
+    """
+    for folder in (probabilities, images):
+        if not folder.is_dir():
+            raise FileNotFoundError(f"no folder {folder}")
+    sources = sorted(path for path in probabilities.iterdir() if path.suffix in _PROBABILITY_SUFFIXES)
+    if not sources:
+        raise FileNotFoundError(f"{probabilities} holds no .npy or .npz file")
+    jobs, missing = {}, []
+    for source in sources:
+        if source.stem in jobs:
+            raise ValueError(f"{source.stem} stands twice in {probabilities}: {source.name} and another suffix")
+        image = next((path for suffix in _IMAGE_SUFFIXES if (path := images / (source.stem + suffix)).is_file()), None)
+        if image is None:
+            missing.append(source.stem)
+        else:
+            jobs[source.stem] = Job(source, image, masks / f"{source.stem}.png")
+    if missing:
+        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        raise FileNotFoundError(f"{images} has no .jpg, .jpeg or .png for {len(missing)} of the probabilities: {shown}")
+    return list(jobs.values())
+
+
+def refine_files(jobs: list[Job], settings: CrfSettings, workers: int) -> Iterator[Path]:
+    """Writes the masks, several at once in processes of their own, and yields each path as it is done.
+
+    A mask is an 8-bit PNG with VOC's palette: the most probable label of each pixel. It appears whole or not at all.
+
+    Raises:
+        ValueError: a file cannot be read or does not fit its image; the message names it. Masks that are done stay.
+    """
+    for folder in {job.mask.parent for job in jobs}:
+        folder.mkdir(parents=True, exist_ok=True)
+    if workers == 1:
+        yield from map(partial(refine_file, settings=settings), jobs)
+        return
+    with ProcessPoolExecutor(
+        min(workers, len(jobs)), mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        futures = [pool.submit(refine_file, job, settings) for job in jobs]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def refine_file(job: Job, settings: CrfSettings) -> Path:
+    """Writes the mask of one image and returns its path."""
+    probabilities = _read_probabilities(job.probabilities)
+    image = _read_image(job.image)
+    if settings.bgr:
+        image = image[..., ::-1]
+    try:
+        marginals = dense_crf(
+            image,
+            probabilities,
+            settings.iterations,
+            settings.gaussian,
+            settings.bilateral,
+            settings.backend,
+            negligible=settings.negligible,
+        )
+    except ValueError as error:
+        raise ValueError(f"{job.probabilities} with {job.image}: {error}") from error
+    mask = Image.fromarray(marginals.argmax(0).to(torch.uint8).numpy())
+    mask.putpalette(voc.palette().tobytes())
+    unfinished = job.mask.with_name(f".{job.mask.name}.{os.getpid()}")
+    try:
+        mask.save(unfinished, format="png")
+        unfinished.replace(job.mask)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return job.mask
+
+
+def _read_probabilities(path: Path) -> np.ndarray:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        arrays = [loaded] if isinstance(loaded, np.ndarray) else list(loaded.values())
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} cannot be read as an array: {error}") from error
+    if len(arrays) != 1:
+        raise ValueError(f"{path}: expected one array, found {len(arrays)}")
+    (values,) = arrays
+    if values.ndim != 3 or len(values) > _MOST_LABELS:
+        raise ValueError(f"{path}: expected (C + 1, H, W) with at most {_MOST_LABELS} labels, got {values.shape}")
+    return values
+
+
+def _read_image(path: Path) -> np.ndarray:
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (UnidentifiedImageError, OSError) as error:
+        raise ValueError(f"{path} cannot be read as an image: {error}") from error

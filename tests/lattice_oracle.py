@@ -1,0 +1,87 @@
+"""The permutohedral lattice and the dense CRF as dense matrices in float64, written from docs/method.md sections 4 and 6:
+one pixel, one vertex and one neighbour at a time. Shares no code with getam."""
+
+import math
+
+import numpy as np
+
+
+def lattice_matrix(features: np.ndarray, reversed_blur: bool = False) -> np.ndarray:
+    """The filter as a matrix: features (N, d) -> (N, N)."""
+    points, d = features.shape
+    corners = [simplex(feature) for feature in features]
+    vertices = sorted({key for corner in corners for key in corner})
+    number = {key: i for i, key in enumerate(vertices)}
+    splat = np.zeros((len(vertices), points))
+    for point, corner in enumerate(corners):
+        for key, weight in corner.items():
+            splat[number[key], point] += weight
+    values = splat.copy()
+    for j in reversed(range(d + 1)) if reversed_blur else range(d + 1):
+        blurred = values.copy()
+        for key, row in number.items():
+            for sign in (-1, 1):
+                neighbour = tuple(x + sign * (d if i == j else -1) for i, x in enumerate(key))
+                if neighbour in number:
+                    blurred[row] += values[number[neighbour]] / 2
+        values = blurred
+    return splat.T @ values / (1 + 2.0**-d)
+
+
+def simplex(feature: np.ndarray) -> dict[tuple[int, ...], float]:
+    """The vertices around a point, each with its barycentric weight."""
+    d = len(feature)
+    c = [feature[i] * math.sqrt(2 / 3) * (d + 1) / math.sqrt((i + 1) * (i + 2)) for i in range(d)]
+    e = np.array([sum(c)] + [sum(c[j:]) - j * c[j - 1] for j in range(1, d + 1)])
+    # The nearest vertex whose coordinates are multiples of d + 1: round, then undo the cheapest roundings.
+    nearest = np.round(e / (d + 1))
+    while (excess := round(nearest.sum())) != 0:
+        ascending = ascending_order(e / (d + 1) - nearest)
+        nearest[ascending[0 if excess > 0 else -1]] -= math.copysign(1, excess)
+    key, remainder = nearest * (d + 1), e - nearest * (d + 1)
+    # From it, d + 1 steps around the simplex: always add 1 everywhere and take d + 1 from the coordinate that is
+    # furthest ahead; the weights are the gaps between the sorted remainders.
+    order = ascending_order(remainder)
+    gaps = np.diff(remainder[order]) / (d + 1)
+    weights = {tuple(key.astype(int)): 1 - gaps.sum()}
+    for coordinate, gap in zip(order, gaps, strict=False):
+        key = key + 1
+        key[coordinate] -= d + 1
+        weights[tuple(key.astype(int))] = gap
+    return weights
+
+
+def ascending_order(remainder: np.ndarray) -> np.ndarray:
+    """Of equal remainders, which all pixels with x = 0 have, the later coordinate counts as the smaller."""
+    return np.lexsort((-np.arange(len(remainder)), remainder))
+
+
+def bilateral_features(image_rgb: np.ndarray, sigma_rgb: float, sigma_xy: float) -> np.ndarray:
+    """(H, W, 3) -> (H * W, 5)."""
+    y, x = np.mgrid[: image_rgb.shape[0], : image_rgb.shape[1]]
+    return np.concatenate(
+        [np.stack([x, y], -1).reshape(-1, 2) / sigma_xy, image_rgb.reshape(-1, 3).astype(float) / sigma_rgb], 1
+    )
+
+
+def mean_field(
+    image_rgb: np.ndarray,
+    probabilities: np.ndarray,
+    iterations: int,
+    gaussian: tuple[float, float],
+    bilateral: tuple[float, float, float],
+) -> np.ndarray:
+    """image (H, W, 3), probabilities (L, H, W) -> marginals (L, H, W)."""
+    p = probabilities.reshape(len(probabilities), -1).T.astype(float)
+    features = bilateral_features(image_rgb, bilateral[1], bilateral[0])
+    positions = bilateral_features(image_rgb, 1, gaussian[0])[:, :2]
+    message = np.zeros((len(p), len(p)))
+    for compatibility, kernel in ((gaussian[1], positions), (bilateral[2], features)):
+        matrix = lattice_matrix(kernel)
+        root = 1 / np.sqrt(matrix.sum(1) + 1e-20)
+        message += compatibility * root[:, None] * matrix * root
+    q = p
+    for _ in range(iterations):
+        scores = p * np.exp(message @ q)
+        q = scores / scores.sum(1, keepdims=True)
+    return q.T.reshape(probabilities.shape)

@@ -3,6 +3,7 @@ contiguous, and what the C++ refuses becomes a ValueError."""
 
 import ctypes
 import functools
+import os
 from ctypes import c_char, c_float, c_int, c_void_p
 from pathlib import Path
 
@@ -17,7 +18,8 @@ PORTABLE = "portable"
 
 @functools.cache
 def _library() -> ctypes.CDLL:
-    path = Path(__file__).with_name("libgetam.so")
+    # Another build of the library, such as the one with sanitizers that `make sanitize` tests.
+    path = Path(os.environ.get("GETAM_LIBRARY") or Path(__file__).with_name("libgetam.so"))
     if not path.exists():
         raise ImportError(
             f"{path} is missing: the lattice has not been built. `make setup` or `pip install .` builds it and needs a "

@@ -41,8 +41,8 @@ def dense_crf(
         gaussian: sigma_xy in pixels and compatibility w_g.
         bilateral: sigma_xy in pixels, sigma_rgb in 0..255 and compatibility w_b.
         backend: "lattice" (this package's, the default) or "pydensecrf" (that package, one thread, every label).
-        negligible: labels whose marginals are below this at every pixel send no messages from then on, where that makes
-            the others faster to calculate; their unary scores stay. That changes marginals of photographs by about 1e-4,
+        negligible: labels whose marginals fall below this at every pixel send no more messages, where that makes the
+            others faster to calculate; their unary scores stay. It changes marginals of photographs by about 1e-4,
             those of small noisy images by up to 0.04. 0: every label takes part to the end, as always on a GPU.
         threads: as many as torch uses unless given.
 

@@ -1,5 +1,7 @@
-"""The permutohedral lattice and the dense CRF as dense matrices in float64, written from docs/method.md sections 4 and 6:
-one pixel, one vertex and one neighbour at a time. Shares no code with getam."""
+"""The permutohedral lattice and the dense CRF as dense matrices in float64, one pixel, vertex and neighbour at a time.
+
+Written from docs/method.md sections 4 and 6; shares no code with getam.
+"""
 
 import math
 

@@ -99,3 +99,7 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected at least 1, got {text}")
     return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

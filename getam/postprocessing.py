@@ -52,27 +52,28 @@ def find_jobs(probabilities: Path, images: Path, masks: Path) -> list[Job]:
 
     Raises:
         FileNotFoundError: there is no such folder, no probabilities, or no image for some of them.
-        ValueError: an id has probabilities in two files.
+        ValueError: an id stands for two files of one folder.
     """
-    for folder in (probabilities, images):
-        if not folder.is_dir():
-            raise FileNotFoundError(f"no folder {folder}")
-    sources = sorted(path for path in probabilities.iterdir() if path.suffix in _PROBABILITY_SUFFIXES)
-    if not sources:
-        raise FileNotFoundError(f"{probabilities} holds no .npy or .npz file")
-    jobs, missing = {}, []
-    for source in sources:
-        if source.stem in jobs:
-            raise ValueError(f"{source.stem} stands twice in {probabilities}: {source.name} and another suffix")
-        image = next((path for suffix in _IMAGE_SUFFIXES if (path := images / (source.stem + suffix)).is_file()), None)
-        if image is None:
-            missing.append(source.stem)
-        else:
-            jobs[source.stem] = Job(source, image, masks / f"{source.stem}.png")
+    sources = _by_id(probabilities, _PROBABILITY_SUFFIXES)
+    photographs = _by_id(images, _IMAGE_SUFFIXES)
+    missing = [name for name in sources if name not in photographs]
     if missing:
         shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        raise FileNotFoundError(f"{images} has no .jpg, .jpeg or .png for {len(missing)} of the probabilities: {shown}")
-    return list(jobs.values())
+        raise FileNotFoundError(f"{images} has no image for {len(missing)} of the probabilities: {shown}")
+    return [Job(path, photographs[name], masks / f"{name}.png") for name, path in sources.items()]
+
+
+def _by_id(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {folder}")
+    found = {}
+    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes):
+        if path.stem in found:
+            raise ValueError(f"{path.stem} stands twice in {folder}: {found[path.stem].name} and {path.name}")
+        found[path.stem] = path
+    if not found:
+        raise FileNotFoundError(f"{folder} holds no {' or '.join(suffixes)} file")
+    return found
 
 
 def refine_files(jobs: list[Job], settings: CrfSettings, workers: int) -> Iterator[Path]:

@@ -1,25 +1,30 @@
 # make setup: everything into .venv    make demo: the method on drawn images    make test: the tests
-# make lint: style                     make lock: renew the pins
+# make lint: style                     make lock: renew the pins                make sanitize: the lattice's memory
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint lock clean
+.PHONY: setup demo test lint sanitize lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
 
 # The lock is a list of constraints, not of requirements: it pins the CUDA libraries for the machines whose torch
 # asks for them and installs none where torch is a CPU build.
-$(STAMP): pyproject.toml envs/requirements.lock
+$(STAMP): pyproject.toml envs/requirements.lock setup.py $(wildcard csrc/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "getam needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Set PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || \
 	  { echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@command -v $${CXX:-c++} >/dev/null || command -v g++ >/dev/null || \
+	  { echo "the lattice in csrc/ needs a C++ compiler; on Debian and Ubuntu: apt-get install g++" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint envs/requirements.lock setuptools wheel
 	$(BIN)/python -m pip install --quiet --constraint envs/requirements.lock --no-build-isolation --editable '.[dev]'
+	@$(BIN)/python -m pip install --constraint envs/requirements.lock pydensecrf2 >$(VENV)/pydensecrf.log 2>&1 || \
+	  echo "pydensecrf, which dense_crf is compared with, could not be built; all else works. Its build needs Python's" \
+	    "headers (Debian and Ubuntu: apt-get install python3-dev); see $(VENV)/pydensecrf.log" >&2
 	@touch $@
 
 # A few minutes on two cores: a classifier from scratch, the maps of every method, a sheet to look at.
@@ -33,10 +38,19 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# The lattice's tests with the address and undefined behaviour sanitizers of GCC; they stop at the first finding.
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
+sanitize: setup
+	CXXFLAGS="-g $(SANITIZE)" LDFLAGS="$(SANITIZE)" $(BIN)/python setup.py --quiet build_ext \
+	  --build-lib build/sanitized --build-temp build/sanitized/objects
+	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
+	  GETAM_LIBRARY=build/sanitized/getam/libgetam.so \
+	  $(BIN)/python -m pytest --capture=no tests/test_lattice.py tests/test_crf.py
+
 # The pins are for every platform and Python version at once (--universal).
 lock:
 	uv pip compile --universal --python-version 3.11 --all-extras --no-header --upgrade --quiet \
 	  pyproject.toml --output-file envs/requirements.lock
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) build getam/libgetam.so

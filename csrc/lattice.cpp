@@ -146,18 +146,16 @@ struct Embedding {
     }
   }
 
-  float feature(int i, int32_t pixel) const {
-    if (i == 0) return float(pixel % image.width) / image.sigma_xy;
-    if (i == 1) return float(pixel / image.width) / image.sigma_xy;
-    return image.rgb[(i - 2) * image.pixels() + pixel] / image.sigma_rgb;
-  }
-
   // Finds the simplex around a pixel and its barycentric coordinates in it (sections 3.1 and 3.2 of the article).
   void locate(int32_t pixel, Simplex<D>& simplex, float* weight) const {
+    const int32_t y = pixel / image.width;
+    float feature[D] = {float(pixel - y * image.width) / image.sigma_xy, float(y) / image.sigma_xy};
+    for (int i = 2; i < D; ++i) feature[i] = image.rgb[(i - 2) * image.pixels() + pixel] / image.sigma_rgb;
+
     float elevated[D + 1];
     float sum = 0;
     for (int i = D - 1; i >= 0; --i) {
-      const float scaled = feature(i, pixel) * scale[i];
+      const float scaled = feature[i] * scale[i];
       elevated[i + 1] = sum - (i + 1) * scaled;
       sum += scaled;
     }

@@ -39,10 +39,9 @@ lint: setup
 	$(BIN)/ruff format --check .
 
 # The lattice's tests with the address and undefined behaviour sanitizers of GCC; they stop at the first finding.
-SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
 sanitize: setup
-	CXXFLAGS="-g $(SANITIZE)" LDFLAGS="$(SANITIZE)" $(BIN)/python setup.py --quiet build_ext \
-	  --build-lib build/sanitized --build-temp build/sanitized/objects
+	GETAM_EXTRA_FLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all" \
+	  $(BIN)/python setup.py --quiet build_ext --build-lib build/sanitized --build-temp build/sanitized/objects
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
 	  GETAM_LIBRARY=build/sanitized/getam/libgetam.so \
 	  $(BIN)/python -m pytest --capture=no tests/test_lattice.py tests/test_crf.py

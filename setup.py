@@ -4,6 +4,7 @@ The library is plain C++ behind a C interface, loaded by ctypes: it needs a comp
 torch's, nor OpenMP.
 """
 
+import os
 import platform
 import shutil
 from pathlib import Path
@@ -20,6 +21,8 @@ EXACT = ["-ffp-contract=off"]
 # Python passes no NaN or infinity on. Nothing here changes what is calculated, but for a * b + c in one rounding.
 FAST = ["-ffinite-math-only", "-fno-signed-zeros", "-fno-trapping-math"]
 AVX2 = ["-mavx2", "-mfma"]
+# For compiling and for linking, behind all others: sanitizers, for instance.
+EXTRA = os.environ.get("GETAM_EXTRA_FLAGS", "").split()
 
 
 class BuildLibrary(build_ext):
@@ -46,7 +49,7 @@ class BuildLibrary(build_ext):
             objects += self._compile(extension, "kernels", FAST + AVX2, instruction_set="avx2")
         objects += self._compile(extension, "interface", [], with_avx2=x86)
         self.compiler.link_shared_object(
-            objects, self.get_ext_fullpath(extension.name), extra_postargs=["-pthread"], target_lang="c++"
+            objects, self.get_ext_fullpath(extension.name), extra_postargs=["-pthread", *EXTRA], target_lang="c++"
         )
 
     def _compile(self, extension: Extension, source: str, flags: list[str], instruction_set="", with_avx2=False):
@@ -56,7 +59,7 @@ class BuildLibrary(build_ext):
             [f"csrc/{source}.cpp"],
             output_dir=str(Path(self.build_temp, instruction_set)),
             macros=macros,
-            extra_postargs=FLAGS + flags,
+            extra_postargs=FLAGS + flags + EXTRA,
             depends=extension.depends,
         )
 

@@ -12,21 +12,31 @@
 namespace getam {
 namespace {
 
-// Calls f(width, first) for pieces of `vectors`, at most four wide, with the width as a compile-time constant.
+template <auto kValue>
+using Constant = std::integral_constant<decltype(kValue), kValue>;
+
+// Calls f(width, first, row) for pieces of rows of vectors: at most four vectors wide, their width a compile-time constant,
+// and so is the length of the row where one piece holds it.
 template <typename F>
-GETAM_INLINE void in_pieces(size_t vectors, F f) {
+GETAM_INLINE void in_pieces(size_t row, F f) {
+  switch (row) {
+    case 1: return f(Constant<1>{}, 0, Constant<size_t(1)>{});
+    case 2: return f(Constant<2>{}, 0, Constant<size_t(2)>{});
+    case 3: return f(Constant<3>{}, 0, Constant<size_t(3)>{});
+    case 4: return f(Constant<4>{}, 0, Constant<size_t(4)>{});
+  }
   size_t first = 0;
-  for (; first + 4 <= vectors; first += 4) f(std::integral_constant<int, 4>{}, first);
-  switch (vectors - first) {
-    case 1: f(std::integral_constant<int, 1>{}, first); break;
-    case 2: f(std::integral_constant<int, 2>{}, first); break;
-    case 3: f(std::integral_constant<int, 3>{}, first); break;
+  for (; first + 4 <= row; first += 4) f(Constant<4>{}, first, row);
+  switch (row - first) {
+    case 1: return f(Constant<1>{}, first, row);
+    case 2: return f(Constant<2>{}, first, row);
+    case 3: return f(Constant<3>{}, first, row);
   }
 }
 
 // sum += the rows at the corners of one pixel, weighted.
-template <int kWidth, int kCorners>
-GETAM_INLINE void gather(const uint32_t* corner, const float* weight, const Vector* table, size_t row,
+template <int kCorners, int kWidth, typename Row>
+GETAM_INLINE void gather(const uint32_t* corner, const float* weight, const Vector* table, Row row,
                          Vector (&sum)[kWidth]) {
   for (int k = 0; k < kCorners; ++k) {
     const Vector* at = table + corner[k] * row;
@@ -36,8 +46,8 @@ GETAM_INLINE void gather(const uint32_t* corner, const float* weight, const Vect
 }
 
 // The rows at the corners += value, weighted.
-template <int kWidth, int kCorners>
-GETAM_INLINE void scatter(const uint32_t* corner, const float* weight, Vector* table, size_t row,
+template <int kCorners, int kWidth, typename Row>
+GETAM_INLINE void scatter(const uint32_t* corner, const float* weight, Vector* table, Row row,
                           const Vector (&value)[kWidth]) {
   for (int k = 0; k < kCorners; ++k) {
     Vector* at = table + corner[k] * row;
@@ -102,7 +112,7 @@ void blur(Member& member, const Lattice<D>& lattice, T* table, size_t row, bool 
     const Chains& chains = lattice.directions[reversed ? D - j : j];
     const auto [first, last] = share_chains(member, chains);
     if constexpr (std::is_same_v<T, Vector>) {
-      in_pieces(row, [&, first = first, last = last](auto width, size_t piece) {
+      in_pieces(row, [&, first = first, last = last](auto width, size_t piece, size_t row) {
         blur_chains<Vector, width>(table + piece, row, chains.links.data(), first, last);
       });
     } else {

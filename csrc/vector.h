@@ -19,23 +19,28 @@ GETAM_INLINE Vector splat(float x) { return Vector{x, x, x, x, x, x, x, x}; }
 GETAM_INLINE Vector larger(Vector a, Vector b) { return a > b ? a : b; }
 
 #if defined(__clang__)
-#define GETAM_SHUFFLE(x, ...) __builtin_shufflevector(x, x, __VA_ARGS__)
+#define GETAM_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
-#define GETAM_SHUFFLE(x, ...) __builtin_shuffle(x, Integers{__VA_ARGS__})
+#define GETAM_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, Integers{__VA_ARGS__})
 #endif
 
-// The largest lane, in every lane.
-GETAM_INLINE Vector largest_lane(Vector x) {
-  x = larger(x, GETAM_SHUFFLE(x, 4, 5, 6, 7, 0, 1, 2, 3));
-  x = larger(x, GETAM_SHUFFLE(x, 2, 3, 0, 1, 6, 7, 4, 5));
-  return larger(x, GETAM_SHUFFLE(x, 1, 0, 3, 2, 5, 4, 7, 6));
-}
-
-// The sum of the lanes, in every lane.
-GETAM_INLINE Vector sum_of_lanes(Vector x) {
-  x += GETAM_SHUFFLE(x, 4, 5, 6, 7, 0, 1, 2, 3);
-  x += GETAM_SHUFFLE(x, 2, 3, 0, 1, 6, 7, 4, 5);
-  return x + GETAM_SHUFFLE(x, 1, 0, 3, 2, 5, 4, 7, 6);
+// Lane i of the result is row i's lanes, taken together by `combine` (their sum, or the largest).
+template <typename F>
+GETAM_INLINE Vector reduce_rows(const Vector (&rows)[kLanes], F combine) {
+  Vector pairs[kLanes / 2];
+  for (int i = 0; i < kLanes / 2; ++i) {
+    const Vector a = rows[2 * i];
+    const Vector b = rows[2 * i + 1];
+    pairs[i] = combine(GETAM_SHUFFLE(a, b, 0, 8, 2, 10, 4, 12, 6, 14), GETAM_SHUFFLE(a, b, 1, 9, 3, 11, 5, 13, 7, 15));
+  }
+  Vector fours[2];
+  for (int i = 0; i < 2; ++i) {
+    const Vector a = pairs[2 * i];
+    const Vector b = pairs[2 * i + 1];
+    fours[i] = combine(GETAM_SHUFFLE(a, b, 0, 1, 8, 9, 4, 5, 12, 13), GETAM_SHUFFLE(a, b, 2, 3, 10, 11, 6, 7, 14, 15));
+  }
+  return combine(GETAM_SHUFFLE(fours[0], fours[1], 0, 1, 2, 3, 8, 9, 10, 11),
+                 GETAM_SHUFFLE(fours[0], fours[1], 4, 5, 6, 7, 12, 13, 14, 15));
 }
 
 #undef GETAM_SHUFFLE
@@ -44,7 +49,7 @@ GETAM_INLINE Vector sum_of_lanes(Vector x) {
 // denormal numbers, with which processors calculate many times slower.
 constexpr float kLowestExponent = -72;
 
-// 2^max(x, kLowestExponent) for x <= 0, to 2e-7 relative.
+// 2^max(x, kLowestExponent) for x < 127, to 2e-7 relative.
 GETAM_INLINE Vector exp2(Vector x) {
   x = larger(x, splat(kLowestExponent));
   // Adding 1.5 * 2^23 rounds to the nearest integer, which then stands in the lowest bits.

@@ -4,10 +4,13 @@ import pytest
 import torch
 
 from getam import (
+    DenseEnergyLoss,
     activation_maps,
+    bilateral_filter,
     build_model,
     complete_labels,
     cross_entropy_loss,
+    dense_crf,
     load_recipe,
     normalise_maps,
     refine_maps,
@@ -61,3 +64,35 @@ def test_labels_and_losses(images_rgb, preset):
     for ours, theirs in zip(outputs[1][1:4], outputs[0][1:4], strict=True):
         assert torch.equal(ours, theirs)
     assert relative_error(outputs[1][4], outputs[0][4]) < 1e-5
+
+
+def test_bilateral_filter(images_rgb):
+    values = torch.randn(3, 5, 64, 96, generator=torch.Generator().manual_seed(4))
+    outputs = []
+    for device in ("cpu", "cuda"):
+        x = values.to(device).requires_grad_()
+        filtered = bilateral_filter(images_rgb.to(device), x, 15, 50)
+        (gradient,) = torch.autograd.grad(filtered.square().sum(), x)
+        outputs.append((filtered.detach().cpu(), gradient.cpu()))
+    for found, expected in zip(outputs[1], outputs[0], strict=True):
+        assert relative_error(found, expected) < 1e-5
+
+
+def test_dense_energy(images_rgb):
+    probabilities = torch.randn(3, 4, 64, 96, generator=torch.Generator().manual_seed(5)).softmax(1)
+    valid = torch.ones(3, 64, 96)
+    labels = torch.randint(0, 4, (3, 64, 96), generator=torch.Generator().manual_seed(6))
+    losses = [
+        DenseEnergyLoss()(*(x.to(d) for x in (images_rgb, probabilities, valid, labels))) for d in ("cpu", "cuda")
+    ]
+    assert relative_error(losses[1].cpu(), losses[0]) < 1e-5
+
+
+@pytest.mark.parametrize("labels", [2, 21])
+def test_dense_crf(images_rgb, labels):
+    image = images_rgb[0].permute(1, 2, 0).to(torch.uint8)
+    probabilities = torch.randn(labels, 64, 96, generator=torch.Generator().manual_seed(7)).softmax(0)
+    expected = dense_crf(image, probabilities, negligible=0)
+    for found in (dense_crf(image, probabilities.cuda()), dense_crf(image.cuda(), probabilities.cuda())):
+        assert found.is_cuda
+        assert (found.cpu() - expected).abs().max() < 1e-4

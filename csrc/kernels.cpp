@@ -22,24 +22,24 @@ void filter_planes(Member& member, Tables<5>& tables, const float* const* values
   const size_t vectors = tables.vectors();
   for_blocks(member, lattice.pixel.size(), [&](size_t p, size_t count) {
     load_block(values, channels, &lattice.pixel[p], count, vectors, 0, block);
-    in_pieces(vectors, [&](auto width, size_t piece, auto row) {
+    in_pieces(vectors, [&](auto width, size_t piece) {
       for (size_t i = 0; i < count; ++i) {
         const size_t corner = (p + i) * kCorners;
         Vector value[width];
-        std::copy_n(block + i * row + piece, int(width), value);
-        scatter<kCorners>(&lattice.vertex[corner], &lattice.weight[corner], tables.written(member) + piece, row, value);
+        std::copy_n(block + i * vectors + piece, int(width), value);
+        scatter<kCorners>(&lattice.vertex[corner], &lattice.weight[corner], tables.written(member, piece), value);
       }
     });
   });
   tables.publish(member);
   blur<Vector>(member, lattice, tables.read(), vectors, transposed);
   for_blocks(member, lattice.pixel.size(), [&](size_t p, size_t count) {
-    in_pieces(vectors, [&](auto width, size_t piece, auto row) {
+    in_pieces(vectors, [&](auto width, size_t piece) {
       for (size_t i = 0; i < count; ++i) {
         const size_t corner = (p + i) * kCorners;
         Vector sum[width] = {};
-        gather<kCorners>(&lattice.vertex[corner], &lattice.weight[corner], tables.read() + piece, row, sum);
-        for (int w = 0; w < width; ++w) block[i * row + piece + w] = kSliceScale<5> * sum[w];
+        gather<kCorners>(&lattice.vertex[corner], &lattice.weight[corner], tables.read(piece), sum);
+        for (int w = 0; w < width; ++w) block[i * vectors + piece + w] = kSliceScale<5> * sum[w];
       }
     });
     store_block(block, vectors, &lattice.pixel[p], count, channels, filtered);

@@ -170,20 +170,21 @@ template <bool kFirst>
 void Inference::add_messages(size_t p, size_t count, Vector* block) {
   const float bilateral_scale = kLog2E * task_.bilateral_compatibility * kSliceScale<5>;
   const float gaussian_scale = kLog2E * task_.gaussian_compatibility * kSliceScale<2>;
+  const size_t row = vectors_;
   const bool far = bilateral_.exceeds_cache();
   const Lattice<5>& five = bilateral_.lattice;
   const Lattice<2>& two = gaussian_.lattice;
-  in_pieces(vectors_, [&](auto width, size_t piece, auto row) {
-    const Vector* bilateral = bilateral_.read() + piece;
-    const Vector* gaussian = gaussian_.read() + piece;
+  in_pieces(row, [&](auto width, size_t piece) {
+    const Vector* bilateral = bilateral_.read(piece);
+    const Vector* gaussian = gaussian_.read(piece);
     for (size_t i = 0; i < count; ++i) {
       const size_t at = p + i;
       Vector x[width] = {};
       Vector y[width] = {};
       if (!kFirst) {
-        if (far) prefetch_corners<width, 6>(&five.vertex[std::min(at + kAhead, pixels_ - 1) * 6], bilateral, row);
-        gather<6>(&five.vertex[at * 6], &five.weight[at * 6], bilateral, row, x);
-        gather<3>(&two.vertex[at * 3], &two.weight[at * 3], gaussian, row, y);
+        if (far) prefetch_corners<width, 6>(&five.vertex[std::min(at + kAhead, pixels_ - 1) * 6], bilateral);
+        gather<6>(&five.vertex[at * 6], &five.weight[at * 6], bilateral, x);
+        gather<3>(&two.vertex[at * 3], &two.weight[at * 3], gaussian, y);
       }
       for (int w = 0; w < width; ++w) {
         block[i * row + piece + w] = unary_[at * row + piece + w] + bilateral_scale * x[w] + gaussian_scale * y[w];
@@ -239,19 +240,20 @@ void Inference::softmax(const Member& member, size_t p, size_t count, Vector* bl
 }
 
 void Inference::splat_block(const Member& member, size_t p, size_t count, const Vector* block) {
+  const size_t row = vectors_;
   const bool far = bilateral_.exceeds_cache();
   const Lattice<5>& five = bilateral_.lattice;
   const Lattice<2>& two = gaussian_.lattice;
-  in_pieces(vectors_, [&](auto width, size_t piece, auto row) {
-    Vector* bilateral = bilateral_.written(member) + piece;
-    Vector* gaussian = gaussian_.written(member) + piece;
+  in_pieces(row, [&](auto width, size_t piece) {
+    Vector* bilateral = bilateral_.written(member, piece);
+    Vector* gaussian = gaussian_.written(member, piece);
     for (size_t i = 0; i < count; ++i) {
       const size_t at = p + i;
-      if (far) prefetch_corners<width, 6>(&five.vertex[std::min(at + kAhead, pixels_ - 1) * 6], bilateral, row);
+      if (far) prefetch_corners<width, 6>(&five.vertex[std::min(at + kAhead, pixels_ - 1) * 6], bilateral);
       Vector value[width];
       std::copy_n(block + i * row + piece, int(width), value);
-      scatter<6>(&five.vertex[at * 6], &five.weight[at * 6], bilateral, row, value);
-      scatter<3>(&two.vertex[at * 3], &two.weight[at * 3], gaussian, row, value);
+      scatter<6>(&five.vertex[at * 6], &five.weight[at * 6], bilateral, value);
+      scatter<3>(&two.vertex[at * 3], &two.weight[at * 3], gaussian, value);
     }
   });
 }
@@ -295,7 +297,10 @@ void Inference::leave_out_labels(Member& member) {
     Vector leaving = {};
     for (size_t v = 0; v < vectors_; ++v) leaving += leaving_[v] * exp2(unary_[p * vectors_ + v]);
     for (int lane = 0; lane < kLanes; ++lane) others_[p] += leaving[lane];
-    select_lanes(&unary_[p * vectors_], lanes_, &spare_[p * vectors], vectors, kLowestExponent);
+    const float* old = reinterpret_cast<const float*>(&unary_[p * vectors_]);
+    float* narrowed = reinterpret_cast<float*>(&spare_[p * vectors]);
+    for (size_t i = 0; i < lanes_.size(); ++i) narrowed[i] = old[lanes_[i]];
+    std::fill(narrowed + lanes_.size(), narrowed + vectors * kLanes, kLowestExponent);
   }
   member.barrier();
   if (member.index() == 0) {

@@ -12,45 +12,37 @@
 namespace getam {
 namespace {
 
-template <auto kValue>
-using Constant = std::integral_constant<decltype(kValue), kValue>;
+// Rows of values are kept in pieces of at most this many vectors: one table of all first pieces, one of all second ones.
+// What is done piece by piece then has its rows close together.
+constexpr size_t kPiece = 4;
 
-// Calls f(width, first, row) for pieces of rows of vectors: at most four vectors wide, their width a compile-time constant,
-// and so is the length of the row where one piece holds it.
+// Calls f(width, first) for the pieces of rows of so many vectors, the piece's width a compile-time constant.
 template <typename F>
-GETAM_INLINE void in_pieces(size_t row, F f) {
-  switch (row) {
-    case 1: return f(Constant<1>{}, 0, Constant<size_t(1)>{});
-    case 2: return f(Constant<2>{}, 0, Constant<size_t(2)>{});
-    case 3: return f(Constant<3>{}, 0, Constant<size_t(3)>{});
-    case 4: return f(Constant<4>{}, 0, Constant<size_t(4)>{});
-  }
+GETAM_INLINE void in_pieces(size_t vectors, F f) {
   size_t first = 0;
-  for (; first + 4 <= row; first += 4) f(Constant<4>{}, first, row);
-  switch (row - first) {
-    case 1: return f(Constant<1>{}, first, row);
-    case 2: return f(Constant<2>{}, first, row);
-    case 3: return f(Constant<3>{}, first, row);
+  for (; first + kPiece <= vectors; first += kPiece) f(std::integral_constant<int, kPiece>{}, first);
+  switch (vectors - first) {
+    case 1: return f(std::integral_constant<int, 1>{}, first);
+    case 2: return f(std::integral_constant<int, 2>{}, first);
+    case 3: return f(std::integral_constant<int, 3>{}, first);
   }
 }
 
 // sum += the rows at the corners of one pixel, weighted.
-template <int kCorners, int kWidth, typename Row>
-GETAM_INLINE void gather(const uint32_t* corner, const float* weight, const Vector* table, Row row,
-                         Vector (&sum)[kWidth]) {
+template <int kCorners, int kWidth>
+GETAM_INLINE void gather(const uint32_t* corner, const float* weight, const Vector* table, Vector (&sum)[kWidth]) {
   for (int k = 0; k < kCorners; ++k) {
-    const Vector* at = table + corner[k] * row;
+    const Vector* at = table + size_t(corner[k]) * kWidth;
     const Vector w = splat(weight[k]);
     for (int i = 0; i < kWidth; ++i) sum[i] += w * at[i];
   }
 }
 
 // The rows at the corners += value, weighted.
-template <int kCorners, int kWidth, typename Row>
-GETAM_INLINE void scatter(const uint32_t* corner, const float* weight, Vector* table, Row row,
-                          const Vector (&value)[kWidth]) {
+template <int kCorners, int kWidth>
+GETAM_INLINE void scatter(const uint32_t* corner, const float* weight, Vector* table, const Vector (&value)[kWidth]) {
   for (int k = 0; k < kCorners; ++k) {
-    Vector* at = table + corner[k] * row;
+    Vector* at = table + size_t(corner[k]) * kWidth;
     const Vector w = splat(weight[k]);
     for (int i = 0; i < kWidth; ++i) at[i] += w * value[i];
   }
@@ -66,23 +58,23 @@ GETAM_INLINE void prefetch(const void* row, size_t bytes) {
 }
 
 template <int kWidth, int kCorners>
-GETAM_INLINE void prefetch_corners(const uint32_t* corner, const Vector* table, size_t row) {
-  for (int k = 0; k < kCorners; ++k) prefetch(table + corner[k] * row, kWidth * sizeof(Vector));
+GETAM_INLINE void prefetch_corners(const uint32_t* corner, const Vector* table) {
+  for (int k = 0; k < kCorners; ++k) prefetch(table + size_t(corner[k]) * kWidth, kWidth * sizeof(Vector));
 }
 
 // Blurs the chains links[first .. last) in place with (1/2, 1, 1/2); what lies beyond the ends of a chain counts as 0.
 template <typename T, int kWidth>
-void blur_chains(T* table, size_t row, const int32_t* links, size_t first, size_t last) {
+void blur_chains(T* table, const int32_t* links, size_t first, size_t last) {
   size_t i = first;
   while (i < last) {
-    T* at = table + size_t(~links[i]) * row;
+    T* at = table + size_t(~links[i]) * kWidth;
     T previous[kWidth] = {};
     T current[kWidth];
     for (int w = 0; w < kWidth; ++w) current[w] = at[w];
     for (++i; i < last && links[i] >= 0; ++i) {
       const int32_t soon = links[std::min(i + kAhead, last - 1)];
-      prefetch(table + size_t(soon < 0 ? ~soon : soon) * row, kWidth * sizeof(T));
-      T* next = table + size_t(links[i]) * row;
+      prefetch(table + size_t(soon < 0 ? ~soon : soon) * kWidth, kWidth * sizeof(T));
+      T* next = table + size_t(links[i]) * kWidth;
       for (int w = 0; w < kWidth; ++w) {
         const T value = next[w];
         at[w] = current[w] + 0.5f * (previous[w] + value);
@@ -105,18 +97,19 @@ inline std::pair<size_t, size_t> share_chains(const Member& member, const Chains
   return {to_start(first), to_start(last)};
 }
 
-// Blurs along every direction in turn, or in the reverse order, which is the transpose. Ends at a barrier.
+// Blurs along every direction in turn, or in the reverse order, which is the transpose. The table has rows of so many
+// vectors, or of single floats. Ends at a barrier.
 template <typename T, int D>
-void blur(Member& member, const Lattice<D>& lattice, T* table, size_t row, bool reversed = false) {
+void blur(Member& member, const Lattice<D>& lattice, T* table, size_t vectors, bool reversed = false) {
   for (int j = 0; j <= D; ++j) {
     const Chains& chains = lattice.directions[reversed ? D - j : j];
     const auto [first, last] = share_chains(member, chains);
     if constexpr (std::is_same_v<T, Vector>) {
-      in_pieces(row, [&, first = first, last = last](auto width, size_t piece, size_t row) {
-        blur_chains<Vector, width>(table + piece, row, chains.links.data(), first, last);
+      in_pieces(vectors, [&, first = first, last = last](auto width, size_t piece) {
+        blur_chains<Vector, width>(table + piece * lattice.vertices, chains.links.data(), first, last);
       });
     } else {
-      blur_chains<T, 1>(table, row, chains.links.data(), first, last);
+      blur_chains<T, 1>(table, chains.links.data(), first, last);
     }
     member.barrier();
   }
@@ -125,15 +118,6 @@ void blur(Member& member, const Lattice<D>& lattice, T* table, size_t row, bool 
 // Slicing multiplies by this, so that constant values on a fully occupied lattice are kept in scale.
 template <int D>
 constexpr float kSliceScale = 1 / (1 + 1.0f / (1 << D));
-
-// Copies some lanes of a row to the front of another, and fills that with `padding`.
-inline void select_lanes(const Vector* from, const std::vector<int>& lanes, Vector* to, size_t vectors,
-                         float padding = 0) {
-  const float* source = reinterpret_cast<const float*>(from);
-  float* target = reinterpret_cast<float*>(to);
-  for (size_t i = 0; i < lanes.size(); ++i) target[i] = source[lanes[i]];
-  std::fill(target + lanes.size(), target + vectors * kLanes, padding);
-}
 
 // A lattice with its values: one table that is read, and one that is written per thread.
 template <int D>
@@ -151,8 +135,11 @@ class Tables {
   size_t vectors() const { return vectors_; }
   // Asking for rows ahead of time pays where they come from afar, and costs time where they lie near.
   bool exceeds_cache() const { return lattice.vertices * vectors_ * sizeof(Vector) > kNearBytes; }
-  Vector* read() { return read_.data(); }
-  Vector* written(const Member& member) { return written_[member.index()].data(); }
+  // The tables, from the piece that begins at this vector of the rows.
+  Vector* read(size_t piece = 0) { return read_.data() + piece * lattice.vertices; }
+  Vector* written(const Member& member, size_t piece = 0) {
+    return written_[member.index()].data() + piece * lattice.vertices;
+  }
 
   void clear_written(const Member& member) {
     for (Array<Vector>& table : written_) {
@@ -178,8 +165,11 @@ class Tables {
   void narrow(Member& member, const std::vector<int>& lanes, size_t vectors) {
     member.barrier();
     const auto [first, last] = member.share(lattice.vertices);
-    for (size_t v = first; v < last; ++v) {
-      select_lanes(read_.data() + v * vectors_, lanes, written_[0].data() + v * vectors, vectors);
+    Vector* narrowed = written_[0].data();
+    for (size_t lane = 0; lane < vectors * kLanes; ++lane) {
+      for (size_t v = first; v < last; ++v) {
+        at(narrowed, vectors, v, lane) = lane < lanes.size() ? at(read_.data(), vectors_, v, lanes[lane]) : 0;
+      }
     }
     member.barrier();
     if (member.index() == 0) {
@@ -193,6 +183,15 @@ class Tables {
 
  private:
   static constexpr size_t kNearBytes = size_t(6) << 20;
+
+  // One number of a table with rows of so many vectors.
+  float& at(Vector* table, size_t vectors, size_t vertex, size_t lane) const {
+    const size_t vector = lane / kLanes;
+    const size_t piece = vector / kPiece * kPiece;
+    const size_t width = std::min(kPiece, vectors - piece);
+    Vector* row = table + piece * lattice.vertices + vertex * width;
+    return reinterpret_cast<float*>(row + vector - piece)[lane % kLanes];
+  }
 
   size_t vectors_;
   Array<Vector> read_;

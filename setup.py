@@ -13,12 +13,11 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 LIBRARY = Extension("getam.libgetam", sources=[f"csrc/{name}.cpp" for name in ("lattice", "kernels", "interface")])
-LIBRARY.depends = [str(path) for path in Path("csrc").glob("*.h")]
 
 FLAGS = ["-std=c++17", "-O3", "-pthread", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-psabi", "-fno-math-errno"]
 # Pixels often lie exactly on a face of the lattice: its geometry must not depend on the compiler's liberties.
 EXACT = ["-ffp-contract=off"]
-# Python passes no NaN or infinity on. Nothing here changes what is calculated, but for a * b + c in one rounding.
+# The CRF meets no NaN or infinity, and the filter only adds and multiplies: these change no result of theirs.
 FAST = ["-ffinite-math-only", "-fno-signed-zeros", "-fno-trapping-math"]
 AVX2 = ["-mavx2", "-mfma"]
 # For compiling and for linking, behind all others: sanitizers, for instance.
@@ -33,6 +32,8 @@ class BuildLibrary(build_ext):
         return []
 
     def build_extension(self, extension: Extension) -> None:
+        if self.compiler.compiler_type != "unix":
+            raise SystemExit("getam's lattice needs GCC or Clang on Linux or macOS; on Windows use WSL.")
         compiler = self.compiler.compiler_cxx[0]
         if shutil.which(compiler) is None:
             raise SystemExit(
@@ -42,12 +43,12 @@ class BuildLibrary(build_ext):
             )
         x86 = platform.machine().lower() in ("x86_64", "amd64")
         objects = self._compile(extension, "lattice", EXACT)
-        # The portable kernels stand first: of two copies of a function of the standard library the linker keeps the
-        # first, and that has to run everywhere.
         objects += self._compile(extension, "kernels", FAST, instruction_set="portable")
-        if x86:
-            objects += self._compile(extension, "kernels", FAST + AVX2, instruction_set="avx2")
         objects += self._compile(extension, "interface", [], with_avx2=x86)
+        if x86:
+            # Last: of several copies of a function of the standard library the linker keeps the first, and that has to
+            # run everywhere.
+            objects += self._compile(extension, "kernels", FAST + AVX2, instruction_set="avx2")
         self.compiler.link_shared_object(
             objects, self.get_ext_fullpath(extension.name), extra_postargs=["-pthread", *EXTRA], target_lang="c++"
         )
@@ -60,7 +61,6 @@ class BuildLibrary(build_ext):
             output_dir=str(Path(self.build_temp, instruction_set)),
             macros=macros,
             extra_postargs=FLAGS + flags + EXTRA,
-            depends=extension.depends,
         )
 
 

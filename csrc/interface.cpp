@@ -1,10 +1,10 @@
-// What Python calls: plain C, so that neither Python's headers nor torch's are needed to build it.
+// What Python calls: plain C, so that neither Python's headers nor torch's are needed to build it. Functions return a Status.
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <exception>
+#include <new>
 #include <stdexcept>
-#include <string>
 
 #include "kernels.h"
 #include "team.h"
@@ -28,21 +28,40 @@ void run(const Task& task, bool portable) {
   getam::portable::run(task);
 }
 
-// Runs a function that may throw: 0, or 1 with the reason in `error`.
+enum Status { kDone = 0, kBadInput = 1, kNoMemory = 2, kFailed = 3 };
+
+// Runs a function that may throw; the reason is left in `error`.
 template <typename F>
-int guarded(char* error, int error_size, F f) {
+Status guarded(char* error, int error_size, F f) {
+  const auto failed = [&](Status status, const std::exception& exception) {
+    std::snprintf(error, error_size, "%s", exception.what());
+    return status;
+  };
   try {
     f();
-    return 0;
+    return kDone;
+  } catch (const std::invalid_argument& exception) {
+    return failed(kBadInput, exception);
+  } catch (const std::bad_alloc& exception) {
+    return failed(kNoMemory, exception);
   } catch (const std::exception& exception) {
-    std::snprintf(error, error_size, "%s", exception.what());
-    return 1;
+    return failed(kFailed, exception);
   }
+}
+
+// Every thread at work on an image has tables of its own to write to, which cost memory and, to sum them, time.
+int threads_for(int threads, size_t pixels) {
+  constexpr size_t kMost = 8;
+  constexpr size_t kFewestPixels = 32;
+  return int(std::max<size_t>(1, std::min({size_t(threads), kMost, pixels / kFewestPixels})));
 }
 
 }  // namespace
 
 #define GETAM_EXPORT extern "C" __attribute__((visibility("default")))
+
+// To be raised with every change of an argument list below: a library that was built before it must not be called.
+GETAM_EXPORT int getam_interface_version() { return 1; }
 
 GETAM_EXPORT int getam_has_avx2() { return has_avx2(); }
 
@@ -57,24 +76,27 @@ GETAM_EXPORT int getam_bilateral_filter(const float* images, const float* values
     task.image = {height, width, images + 3 * b * pixels, sigma_xy, sigma_rgb};
     task.channels = channels;
     task.transposed = transposed != 0;
-    task.threads = threads_each;
+    task.threads = threads_for(threads_each, pixels);
     task.values = values + b * channels * pixels;
     task.filtered = filtered + b * channels * pixels;
     run(task, portable != 0);
   };
-  return guarded(error, error_size, [&] {
-    const int at_once = std::min(batch, threads);
-    std::atomic<int> next{0};
-    std::atomic<int> failed{0};
+  const int at_once = std::min(batch, threads);
+  std::atomic<int> next{0};
+  std::atomic<int> first_failure{kDone};
+  const Status status = guarded(error, error_size, [&] {
     getam::run_team(at_once, [&](getam::Member&) {
-      for (int b = next++; b < batch && failed == 0; b = next++) {
+      for (int b = next++; b < batch && first_failure == kDone; b = next++) {
         char reason[256];
-        if (guarded(reason, sizeof(reason), [&] { filter(b, std::max(1, threads / at_once)); }) == 0) continue;
-        if (failed++ == 0) std::snprintf(error, error_size, "image %d: %s", b, reason);
+        const int failure = guarded(reason, sizeof(reason), [&] { filter(b, threads / at_once); });
+        int none = kDone;
+        if (failure != kDone && first_failure.compare_exchange_strong(none, failure)) {
+          std::snprintf(error, error_size, "image %d: %s", b, reason);
+        }
       }
     });
-    if (failed > 0) throw std::runtime_error(std::string(error));
   });
+  return status != kDone ? int(status) : first_failure.load();
 }
 
 // rgb (3, height, width); probabilities and marginals (labels, height, width).
@@ -91,7 +113,7 @@ GETAM_EXPORT int getam_mean_field(const float* rgb, const float* probabilities, 
     task.labels = labels;
     task.iterations = iterations;
     task.negligible = negligible;
-    task.threads = threads;
+    task.threads = threads_for(threads, task.bilateral.pixels());
     task.probabilities = probabilities;
     task.marginals = marginals;
     run(task, portable != 0);

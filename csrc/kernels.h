@@ -25,7 +25,7 @@ struct MeanField {
   int iterations;
   float negligible;  // labels below this probability everywhere may be left out
   int threads;
-  const float* probabilities;  // (labels, height, width), each > 0
+  const float* probabilities;  // (labels, height, width); less than 1e-20 counts as 1e-20
   float* marginals;            // (labels, height, width)
 };
 

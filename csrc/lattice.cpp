@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <limits>
 #include <stdexcept>
 #include <vector>
 
@@ -47,7 +48,7 @@ class Packing {
   Packing(const std::array<int32_t, D>& lowest, const std::array<int32_t, D>& highest) {
     int bits = 0;
     for (int i = 0; i < D; ++i) {
-      // Corners and neighbours lie up to D + 1 beyond the origins.
+      // Corners lie up to D + 1 beyond the origins, and their neighbours as far again.
       offset_[i] = lowest[i] - 2 * (D + 1);
       const int64_t values = int64_t(highest[i]) - lowest[i] + 4 * (D + 1) + 1;
       unit_[i] = uint64_t(1) << bits;
@@ -198,11 +199,15 @@ struct Embedding {
   float scale[D];
 };
 
-// Throws where a coordinate would not fit in 32 bits.
+// Throws where the geometry would not be exact enough in single precision, or the vertices too many for 32 bits.
 void check_range(const Image& image, int dimensions) {
-  const float limit = float(1 << 28) / float((dimensions + 1) * (dimensions + 1));
-  const auto check = [limit](float feature) {
-    if (!(std::fabs(feature) < limit)) throw std::invalid_argument("sigma is too small for an image of this range");
+  if (image.pixels() > size_t(std::numeric_limits<int32_t>::max()) / (dimensions + 1)) {
+    throw std::invalid_argument("the image has too many pixels");
+  }
+  const auto check = [](float feature) {
+    if (!(std::fabs(feature) < float(1 << 17))) {
+      throw std::invalid_argument("sigma is too small for an image of this range");
+    }
   };
   check(float(std::max(image.height, image.width)) / image.sigma_xy);
   if (dimensions == 2) return;

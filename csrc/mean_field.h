@@ -151,7 +151,7 @@ void Inference::normalise(Member& member, Tables<D>& tables) {
 }
 
 void Inference::load_unary(Member& member) {
-  // Lanes without a label come out as 0; the smallest probability keeps the logarithm of 0 finite.
+  // Keeps the logarithm of 0 finite, and the lanes without a label negligible. getam/crf.py and torch_lattice.py have it too.
   constexpr float kSmallest = 1e-20f;
   for_blocks(member, pixels_, [&](size_t p, size_t count) {
     Vector* rows = &unary_[p * vectors_];
@@ -268,8 +268,8 @@ void Inference::store_marginals(size_t p, size_t count, const Vector* block) {
   }
 }
 
-// Leaves out the labels whose marginals are negligible everywhere, where that makes the rows shorter. Begins and ends at
-// a barrier.
+// Leaves out the labels whose marginals are negligible everywhere, where that makes the rows shorter. Every member's
+// `largest_` must be complete, which the barriers of `publish` see to. Ends at a barrier.
 void Inference::leave_out_labels(Member& member) {
   if (member.index() == 0) {
     float* leaving = reinterpret_cast<float*>(leaving_.data());

@@ -1,9 +1,9 @@
 // Memory that is neither initialised nor shared between cache lines of two owners.
 #pragma once
 
+#include <stdlib.h>
+
 #include <cstddef>
-#include <cstdlib>
-#include <cstring>
 #include <new>
 #include <utility>
 
@@ -16,8 +16,9 @@ class Array {
   Array() = default;
   explicit Array(size_t size) : size_(size) {
     const size_t bytes = (size * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
-    data_ = static_cast<T*>(std::aligned_alloc(kAlignment, bytes > 0 ? bytes : kAlignment));
-    if (data_ == nullptr) throw std::bad_alloc();
+    void* data = nullptr;
+    if (posix_memalign(&data, kAlignment, bytes > 0 ? bytes : kAlignment) != 0) throw std::bad_alloc();
+    data_ = static_cast<T*>(data);
   }
   Array(Array&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
   Array& operator=(Array&& other) noexcept {
@@ -25,7 +26,7 @@ class Array {
     std::swap(size_, other.size_);
     return *this;
   }
-  ~Array() { std::free(data_); }
+  ~Array() { free(data_); }
 
   T* data() { return data_; }
   const T* data() const { return data_; }

@@ -1,5 +1,5 @@
 """The compiled lattice of csrc/, by ctypes. Callers pass float32 tensors of the right shapes; here they are made
-contiguous, and what the C++ refuses becomes a ValueError."""
+contiguous, and what the C++ throws becomes Python's."""
 
 import ctypes
 import functools
@@ -10,7 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from getam.arguments import check_shape
+
 _ERROR_SIZE = 512
+
+_INTERFACE_VERSION = 1  # csrc/interface.cpp
+_ERRORS = {1: ValueError, 2: MemoryError, 3: RuntimeError}  # by the Status of csrc/interface.cpp
 
 # The instruction sets there is a choice of. None: the best that this processor has.
 PORTABLE = "portable"
@@ -26,6 +31,8 @@ def _library() -> ctypes.CDLL:
             "C++ compiler (Debian and Ubuntu: apt-get install g++)"
         )
     library = ctypes.CDLL(str(path))
+    if not hasattr(library, "getam_interface_version") or library.getam_interface_version() != _INTERFACE_VERSION:
+        raise ImportError(f"{path} was built from other sources than these: `make setup` builds it again")
     error = [c_char * _ERROR_SIZE, c_int]
     library.getam_bilateral_filter.argtypes = [
         *[c_void_p] * 3, *[c_int] * 4, *[c_float] * 2, *[c_int] * 3, *error
@@ -51,6 +58,7 @@ def bilateral_filter(
     instruction_set: str | None = None,
 ) -> Tensor:
     """W values, or W' values, per channel: images (B, 3, H, W), values (B, K, H, W) -> (B, K, H, W)."""
+    check_shape("images_rgb", images_rgb, (values.shape[0], 3, *values.shape[2:]))
     images_rgb, values = _float32(images_rgb), _float32(values)
     filtered = torch.empty_like(values)
     if filtered.numel():
@@ -75,6 +83,7 @@ def mean_field(
     instruction_set: str | None = None,
 ) -> Tensor:
     """Marginals of a dense CRF: image (3, H, W), probabilities (L, H, W) -> (L, H, W)."""
+    check_shape("image_rgb", image_rgb, (3, *probabilities.shape[1:]))
     image_rgb, probabilities = _float32(image_rgb), _float32(probabilities)
     marginals = torch.empty_like(probabilities)
     _call(
@@ -92,5 +101,6 @@ def _float32(tensor: Tensor) -> Tensor:
 
 def _call(function, *arguments) -> None:
     error = (c_char * _ERROR_SIZE)()
-    if function(*arguments, error, _ERROR_SIZE):
-        raise ValueError(error.value.decode())
+    status = function(*arguments, error, _ERROR_SIZE)
+    if status:
+        raise _ERRORS[status](error.value.decode())

@@ -18,6 +18,13 @@ def check_choice(argument: str, value: str, choices: Sequence[str]) -> None:
         raise ValueError(f"{argument}: expected one of {', '.join(choices)}, got {value!r}")
 
 
+def check_whole(lowest: int = 0, **values: int) -> None:
+    """A ValueError that names the argument, unless every value is a whole number from `lowest` that fits 32 bits."""
+    for argument, value in values.items():
+        if not (isinstance(value, int) and lowest <= value < 2**31):
+            raise ValueError(f"{argument}: expected a whole number from {lowest}, got {value!r}")
+
+
 def check_positive(**values: float) -> None:
     """A ValueError that names the argument, unless every value is a finite number above 0."""
     for argument, value in values.items():

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from tqdm import tqdm
@@ -20,8 +21,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         options.run(options)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, MemoryError) as error:
         print(f"getam: error: {error}", file=sys.stderr)
+        return 1
+    except BrokenProcessPool:
+        print("getam: error: a worker process was ended, most likely for memory: try fewer --workers", file=sys.stderr)
         return 1
     return 0
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from getam import _native, torch_lattice
-from getam.arguments import check_choice, check_positive, check_shape
+from getam.arguments import check_choice, check_shape, check_whole
 
 BACKENDS = ("lattice", "pydensecrf")
 
@@ -44,7 +44,7 @@ def dense_crf(
         negligible: labels whose marginals fall below this at every pixel send no more messages, where that makes the
             others faster to calculate; their unary scores stay. It changes marginals of photographs by about 1e-4,
             those of small noisy images by up to 0.04. 0: every label takes part to the end, as always on a GPU.
-        threads: as many as torch uses unless given.
+        threads: as many as torch uses unless given. One image occupies at most eight.
 
     Returns:
         (C + 1, H, W), float32, on the device of the probabilities.
@@ -54,7 +54,7 @@ def dense_crf(
     image, probabilities = _checked(image_rgb, probabilities)
     check_settings(iterations, gaussian, bilateral, negligible)
     threads = torch.get_num_threads() if threads is None else threads
-    check_positive(threads=threads)
+    check_whole(1, threads=threads)
     if backend == "pydensecrf":
         return _with_pydensecrf(image, probabilities, iterations, gaussian, bilateral)
     planes = image.permute(2, 0, 1).to(probabilities.device, torch.float32)
@@ -87,8 +87,13 @@ def dense_crf_batch(
         settings: those of `dense_crf`.
     """
     pairs = list(zip(images_rgb, probabilities, strict=True))
+    for i, pair in enumerate(pairs):
+        try:
+            _checked(*pair)
+        except ValueError as error:
+            raise ValueError(f"image {i}: {error}") from error
     threads = torch.get_num_threads() if threads is None else threads
-    check_positive(threads=threads)
+    check_whole(1, threads=threads)
     at_once = max(1, min(threads, len(pairs)))
     with ThreadPoolExecutor(at_once) as pool:
         return list(pool.map(lambda pair: dense_crf(*pair, threads=threads // at_once, **settings), pairs))
@@ -96,13 +101,12 @@ def dense_crf_batch(
 
 def check_settings(iterations: int, gaussian: tuple, bilateral: tuple, negligible: float) -> None:
     """A ValueError that names the argument of `dense_crf`, unless each has a value it can have."""
-    if not isinstance(iterations, int) or iterations < 0:
-        raise ValueError(f"iterations: expected a whole number from 0, got {iterations!r}")
+    check_whole(iterations=iterations)
     for name, values, meaning in (
         ("gaussian", gaussian, "(sigma_xy, compatibility)"),
         ("bilateral", bilateral, "(sigma_xy, sigma_rgb, compatibility)"),
     ):
-        if len(values) != meaning.count(",") + 1 or not all(0 < x < float("inf") for x in values):
+        if len(values) != meaning.count(",") + 1 or not all(0 < x < 1e30 for x in values):
             raise ValueError(f"{name}: expected {meaning}, all above 0, got {values!r}")
     if not 0 <= negligible < 1:
         raise ValueError(f"negligible: expected a probability below 1, got {negligible!r}")
@@ -157,7 +161,7 @@ def _mean_field_on_gpu(image_rgb, probabilities, iterations, gaussian, bilateral
 
 @_mean_field.register_fake
 def _(image_rgb, probabilities, iterations, gaussian, bilateral, negligible, threads):
-    return torch.empty_like(probabilities, memory_format=torch.contiguous_format)
+    return torch.empty_like(probabilities, dtype=torch.float32, memory_format=torch.contiguous_format)
 
 
 def _with_pydensecrf(image: Tensor, probabilities: Tensor, iterations: int, gaussian, bilateral) -> Tensor:

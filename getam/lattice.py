@@ -1,7 +1,7 @@
 """The bilateral filter of the dense energy, on the permutohedral lattice (docs/method.md section 4).
 
 `torch.ops.getam.bilateral_filter` is the operator: C++ (csrc/) for tensors on the CPU, torch operations
-(getam/torch_lattice.py) for those on a GPU.
+(getam/torch_lattice.py) for those on a CUDA device.
 """
 
 import torch
@@ -46,7 +46,7 @@ def _filter_on_gpu(images_rgb: Tensor, values: Tensor, sigma_rgb: float, sigma_x
 
 @_filter.register_fake
 def _(images_rgb: Tensor, values: Tensor, sigma_rgb: float, sigma_xy: float, transposed: bool) -> Tensor:
-    return torch.empty_like(values, memory_format=torch.contiguous_format)
+    return torch.empty_like(values, dtype=torch.float32, memory_format=torch.contiguous_format)
 
 
 def _keep_for_backward(ctx, inputs, output) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -52,8 +53,10 @@ def find_jobs(probabilities: Path, images: Path, masks: Path) -> list[Job]:
 
     Raises:
         FileNotFoundError: there is no such folder, no probabilities, or no image for some of them.
-        ValueError: an id stands for two files of one folder.
+        ValueError: an id stands for two files of one folder, or masks would be written among the images.
     """
+    if masks.resolve() == images.resolve():
+        raise ValueError(f"{masks} is the folder of the images: masks need a folder of their own")
     sources = _by_id(probabilities, _PROBABILITY_SUFFIXES)
     photographs = _by_id(images, _IMAGE_SUFFIXES)
     missing = [name for name in sources if name not in photographs]
@@ -134,19 +137,21 @@ def _read_probabilities(path: Path) -> np.ndarray:
     try:
         loaded = np.load(path, allow_pickle=False)
         arrays = [loaded] if isinstance(loaded, np.ndarray) else list(loaded.values())
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} cannot be read as an array: {error}") from error
     if len(arrays) != 1:
         raise ValueError(f"{path}: expected one array, found {len(arrays)}")
     (values,) = arrays
     if values.ndim != 3 or len(values) > _MOST_LABELS:
         raise ValueError(f"{path}: expected (C + 1, H, W) with at most {_MOST_LABELS} labels, got {values.shape}")
-    return values
+    if values.dtype.kind != "f":
+        raise ValueError(f"{path}: expected floats, got {values.dtype}")
+    return values.astype(np.float32)
 
 
 def _read_image(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError) as error:
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} cannot be read as an image: {error}") from error

@@ -21,7 +21,7 @@ class TorchLattice:
 
     def __init__(self, features: Tensor):
         d, points = features.shape
-        if not (features.abs() < 2**28 / (d + 1) ** 2).all():
+        if not (features.abs() < 2**17).all():  # the limit of csrc/lattice.cpp
             raise ValueError("sigma is too small for an image of this range")
         origins, by_rank, self.weights = _locate(features)
         steps, keys = _corner_keys(origins, by_rank)
@@ -153,7 +153,7 @@ def _inverse(permutations: Tensor) -> Tensor:
 def _corner_keys(origins: Tensor, by_rank: Tensor) -> tuple[list[int], Tensor]:
     """Vertices as numbers: what one step along each direction adds, and those of the corners, (d + 1, N)."""
     d = len(origins) - 1
-    # Corners and neighbours lie up to d + 1 beyond the origins.
+    # Corners lie up to d + 1 beyond the origins, and their neighbours as far again.
     lowest = origins[:d].amin(1) - 2 * (d + 1)
     counts = (origins[:d].amax(1) - lowest + 2 * (d + 1) + 1).tolist()
     units = [1]

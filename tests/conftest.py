@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from getam import _native
+
 GOLDEN = Path(os.environ.get("GETAM_GOLDEN", Path(__file__).parents[2] / "shared" / "golden"))
 
 
@@ -50,6 +52,16 @@ def _tensor(name: str, shape: list[int]) -> np.ndarray:
     else:
         value = 0.02 * n
     return np.asarray(value, np.float32)
+
+
+@pytest.fixture(params=["best", _native.PORTABLE])
+def instruction_set(request) -> str | None:
+    """The kernels for this processor, and the portable ones, where they are not the same."""
+    if request.param == _native.PORTABLE:
+        return _native.PORTABLE
+    if not _native.has_avx2():
+        pytest.skip("this processor's best kernels are the portable ones")
+    return None
 
 
 def relative_error(found, expected) -> float:

@@ -81,16 +81,28 @@ def test_backend(folders):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_broken_file_is_named_and_nothing_is_half_written(folders, workers):
+def test_a_broken_file_is_named_and_finished_masks_stay(folders, workers):
     probabilities, _, masks = folders
     np.save(probabilities / "d.npy", np.full((4, 9, 9), 0.25, np.float32))
     with pytest.raises(
         ValueError, match=r"d\.npy with .*d\.png: probabilities: expected shape \(4, 9, 8\), got \(4, 9, 9\)"
     ):
         list(refine_files(find_jobs(*folders), CrfSettings(), workers))
-    for path in masks.iterdir():
-        assert path.name in ("a.png", "b.c.png")
-        assert np.asarray(Image.open(path)).shape
+    done = sorted(path.name for path in masks.iterdir())
+    assert set(done) <= {"a.png", "b.c.png"}
+    if workers == 1:
+        assert done == ["a.png", "b.c.png"]
+
+
+def test_a_mask_appears_whole_or_not_at_all(folders, monkeypatch):
+    def full_disk(self, path, format):
+        path.write_bytes(b"the beginning")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full_disk)
+    with pytest.raises(OSError, match="no space left"):
+        list(refine_files(find_jobs(*folders), CrfSettings(), 1))
+    assert list(folders[2].iterdir()) == []
 
 
 def test_errors_before_any_work(folders, capsys):
@@ -109,6 +121,7 @@ def test_errors_before_any_work(folders, capsys):
     (images / "d.png").rename(images / "e.png")
     assert f"{images} has no image for 1 of the probabilities: d" in error()
     (images / "e.png").rename(images / "d.PNG")
+    assert "masks need a folder of their own" in error("--output", str(images.parent / "." / images.name))
     np.savez(probabilities / "a.npz", np.zeros(1))
     assert f"a stands twice in {probabilities}: a.npy and a.npz" in error()
     assert not masks.exists()
@@ -135,6 +148,9 @@ def test_files_that_are_no_arrays_or_images(folders):
             list(refine_files(find_jobs(*folders), CrfSettings(), 1))
     np.save(probabilities / "a.npy", np.zeros((20, 30)))
     with pytest.raises(ValueError, match=r"a\.npy: expected \(C \+ 1, H, W\) with at most 255 labels, got \(20, 30\)"):
+        list(refine_files(find_jobs(*folders), CrfSettings(), 1))
+    np.save(probabilities / "a.npy", np.zeros((4, 20, 30), int))
+    with pytest.raises(ValueError, match=r"a\.npy: expected floats, got int64"):
         list(refine_files(find_jobs(*folders), CrfSettings(), 1))
     np.save(probabilities / "a.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(ValueError, match=r"a\.npy cannot be read as an array"):

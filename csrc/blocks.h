@@ -14,16 +14,17 @@ constexpr size_t kBlock = 32;
 
 size_t vectors_for(int channels) { return (channels + kLanes - 1) / kLanes; }
 
-// planes[lane] at some pixels -> rows of vectors, the lanes beyond the last plane filled with `padding`.
+// planes[lane] at some pixels -> rows of vectors, 0 in the lanes beyond the last plane.
 inline void load_block(const float* const* planes, size_t lanes, const int32_t* pixel, size_t count, size_t vectors,
-                       float padding, Vector* block) {
+                       Vector* block) {
   float* row = reinterpret_cast<float*>(block);
   const size_t stride = vectors * kLanes;
   for (size_t lane = 0; lane < stride; ++lane) {
-    for (size_t p = 0; p < count; ++p) row[p * stride + lane] = lane < lanes ? planes[lane][pixel[p]] : padding;
+    for (size_t p = 0; p < count; ++p) row[p * stride + lane] = lane < lanes ? planes[lane][pixel[p]] : 0;
   }
 }
 
+// The way back, for the lanes that have a plane.
 inline void store_block(const Vector* block, size_t vectors, const int32_t* pixel, size_t count, size_t lanes,
                         float* const* planes) {
   const float* row = reinterpret_cast<const float*>(block);

@@ -21,7 +21,7 @@ void filter_planes(Member& member, Tables<5>& tables, const float* const* values
   const Lattice<5>& lattice = tables.lattice;
   const size_t vectors = tables.vectors();
   for_blocks(member, lattice.pixel.size(), [&](size_t p, size_t count) {
-    load_block(values, channels, &lattice.pixel[p], count, vectors, 0, block);
+    load_block(values, channels, &lattice.pixel[p], count, vectors, block);
     in_pieces(vectors, [&](auto width, size_t piece) {
       for (size_t i = 0; i < count; ++i) {
         const size_t corner = (p + i) * kCorners;

@@ -155,7 +155,7 @@ void Inference::load_unary(Member& member) {
   constexpr float kSmallest = 1e-20f;
   for_blocks(member, pixels_, [&](size_t p, size_t count) {
     Vector* rows = &unary_[p * vectors_];
-    load_block(probabilities_.data(), kept_.size(), &bilateral_.lattice.pixel[p], count, vectors_, 0, rows);
+    load_block(probabilities_.data(), kept_.size(), &bilateral_.lattice.pixel[p], count, vectors_, rows);
     for (size_t i = 0; i < count * vectors_; ++i) rows[i] = log2(larger(rows[i], splat(kSmallest)));
     for (size_t i = 0; i < count; ++i) {
       float others = 0;

@@ -18,7 +18,7 @@ from functools import partial
 
 import torch
 
-from benchmarks.measure import device_name, peak_memory, print_table, write_results
+from benchmarks.measure import device_name, peak_memory, print_table, timings, write_results
 from benchmarks.naive import naive_maps
 from getam import activation_maps, build_model
 
@@ -77,9 +77,7 @@ def measure(device: str, size: int, bf16: bool, repeats: int) -> list[dict]:
             "size": size,
             "precision": "bf16" if bf16 else "float32",
             "variant": variant,
-            "seconds": f"{medians[variant]:.3f}",
-            "fastest": f"{min(times[variant]):.3f}",
-            "slowest": f"{max(times[variant]):.3f}",
+            **timings(times[variant]),
             "runs": len(times[variant]),
             "times as long": f"{medians[variant] / medians['rows']:.2f}",
             "peak MiB": f"{peak_memory(device, prepare, device, size, variant, bf16):.0f}",

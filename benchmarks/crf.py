@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.measure import device_name, peak_memory, print_table, write_results
+from benchmarks.measure import device_name, peak_memory, print_table, timings, write_results
 from getam import ConfusionMatrix, dense_crf, dense_crf_batch
 from getam.datasets import voc
 
@@ -105,9 +105,7 @@ def measure(root: Path, names: list[str], labels: int, variants: list[str]) -> l
             "labels": labels,
             "images": len(names),
             "variant": variant,
-            "seconds": f"{statistics.median(seconds[variant]):.3f}",
-            "fastest": f"{min(seconds[variant]):.3f}",
-            "slowest": f"{max(seconds[variant]):.3f}",
+            **timings(seconds[variant]),
             "times faster than pydensecrf": spread(seconds[REFERENCE], seconds[variant]),
             "equal labels": f"{statistics.mean(equal[variant]):.6f}",
             "fewest in an image": f"{min(equal[variant]):.6f}",
@@ -140,9 +138,7 @@ def measure_batch(root: Path, names: list[str], threads: list[int]) -> list[dict
             "labels": 21,
             "images": len(names),
             "variant": f"all, {count} threads",
-            "seconds": f"{medians[count]:.3f}",
-            "fastest": f"{min(seconds[count]):.3f}",
-            "slowest": f"{max(seconds[count]):.3f}",
+            **timings(seconds[count]),
             "times faster than one thread": f"{medians[threads[0]] / medians[count]:.2f}",
         }
         for count in threads

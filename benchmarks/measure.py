@@ -5,6 +5,7 @@ import multiprocessing
 import platform
 import re
 import resource
+import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +60,12 @@ def peak_resident() -> float:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def timings(seconds: list[float]) -> dict[str, str]:
+    """The columns of a variant's repeated times: their median, the fastest and the slowest."""
+    summary = {"seconds": statistics.median(seconds), "fastest": min(seconds), "slowest": max(seconds)}
+    return {column: f"{value:.3f}" for column, value in summary.items()}
 
 
 def write_results(name: str, device: str, rows: list[dict]) -> Path:

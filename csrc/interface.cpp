@@ -1,4 +1,5 @@
-// What Python calls: plain C, so that neither Python's headers nor torch's are needed to build it. Functions return a Status.
+// What Python calls: plain C, so that neither Python's headers nor torch's are needed to build it. Functions return a
+// Status.
 #include <algorithm>
 #include <atomic>
 #include <cstdio>

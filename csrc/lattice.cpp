@@ -52,9 +52,7 @@ class Packing {
       offset_[i] = lowest[i] - 2 * (D + 1);
       const int64_t values = int64_t(highest[i]) - lowest[i] + 4 * (D + 1) + 1;
       unit_[i] = uint64_t(1) << bits;
-      while ((int64_t(1) << width_) < values) ++width_;
-      bits += width_;
-      width_ = 0;
+      for (int64_t most = 1; most < values; most *= 2) ++bits;
       if (bits > 63) throw std::invalid_argument("sigma is too small: the lattice would need more than 2^63 vertices");
     }
     uint64_t ones = 0;
@@ -73,7 +71,6 @@ class Packing {
   uint64_t step(int i) const { return step_[i]; }
 
  private:
-  int width_ = 0;
   std::array<int64_t, D> offset_;
   std::array<uint64_t, D> unit_;
   std::array<uint64_t, D + 1> step_;

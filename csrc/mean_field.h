@@ -51,7 +51,7 @@ class Inference {
   Array<float> others_scale_;  // (pixels): their marginals over their probabilities
   Array<Vector> blocks_;       // scratch per thread, never uninitialised: softmax takes whole vectors of pixels
   Array<Vector> largest_;      // per thread: the largest marginal of each lane
-  std::vector<const float*> probabilities_;  // lane -> plane
+  std::vector<const float*> probabilities_;  // lane -> plane, before any lane goes
   std::vector<float*> marginals_;            // lane -> plane
   std::vector<int> lanes_;                   // the lanes that stay, when some go
   Array<Vector> leaving_;                    // 1 in the lanes that go
@@ -151,7 +151,8 @@ void Inference::normalise(Member& member, Tables<D>& tables) {
 }
 
 void Inference::load_unary(Member& member) {
-  // Keeps the logarithm of 0 finite, and the lanes without a label negligible. getam/crf.py and torch_lattice.py have it too.
+  // Keeps the logarithm of 0 finite, and the lanes without a label negligible. getam/crf.py and getam/torch_lattice.py
+  // have the same.
   constexpr float kSmallest = 1e-20f;
   for_blocks(member, pixels_, [&](size_t p, size_t count) {
     Vector* rows = &unary_[p * vectors_];

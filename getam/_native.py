@@ -1,5 +1,5 @@
-"""The compiled lattice of csrc/, by ctypes. Callers pass float32 tensors of the right shapes; here they are made
-contiguous, and what the C++ throws becomes Python's."""
+"""The compiled lattice of csrc/, by ctypes: tensors go in as contiguous float32, what the C++ throws becomes Python's.
+Callers see to finite images and to settings in range."""
 
 import ctypes
 import functools

@@ -1,8 +1,6 @@
 """The permutohedral lattice in torch operations: what csrc/ does, on any device. It serves tensors on a GPU, and on the
 CPU as a second implementation that the tests hold against the first."""
 
-from __future__ import annotations
-
 from math import sqrt
 
 import torch
@@ -96,7 +94,7 @@ def mean_field(
     """Marginals of a dense CRF with every label: image (3, H, W), probabilities (L, H, W) -> (L, H, W)."""
     _, height, width = probabilities.shape
     p = probabilities.to(torch.float32).flatten(1).T
-    unary = p.clamp_min(1e-20).log()
+    unary = p.clamp_min(1e-20).log()  # the smallest probability of csrc/mean_field.h
     (gaussian_xy, gaussian_compatibility), (bilateral_xy, bilateral_rgb, bilateral_compatibility) = gaussian, bilateral
     kernels = [
         (gaussian_compatibility, TorchLattice(positions(height, width, gaussian_xy, p.device))),

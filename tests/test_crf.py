@@ -86,6 +86,21 @@ def test_negligible_labels(labels, threads):
         assert (found > 0).all()  # left out or not, a label keeps its unary score
 
 
+def test_negligible_labels_of_small_noisy_images():
+    # The hardest kind: no neighbour supports what a pixel says. The bound is the one that dense_crf states.
+    largest = 0.0
+    for seed in range(60):
+        generator = np.random.default_rng(seed)
+        height, width, labels = (int(generator.integers(low, high)) for low, high in ((4, 40), (4, 40), (9, 30)))
+        image, _ = random_case(labels, height, width, seed)
+        scores = generator.standard_normal((labels, height, width)) * generator.uniform(0.5, 6)
+        scores[generator.integers(0, labels, labels // 2)] -= generator.uniform(0, 8)
+        probabilities = torch.from_numpy(scores).softmax(0)
+        exact, found = (dense_crf(image, probabilities, negligible=negligible) for negligible in (0, 0.01))
+        largest = max(largest, float((found - exact).abs().max()))
+    assert 0 < largest < 0.04
+
+
 def test_every_label_negligible():
     image, _ = random_case()
     uniform = np.full((300, 9, 8), 1 / 300, np.float32)

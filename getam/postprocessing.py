@@ -1,24 +1,20 @@
 """From folders of probabilities and images to masks, by the dense CRF."""
 
-import os
 import zipfile
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 
 from getam.arguments import check_choice
 from getam.crf import BACKENDS, check_settings, dense_crf
-from getam.datasets import voc
+from getam.images import IMAGE_SUFFIXES, read_image, write_mask
+from getam.parallel import map_unordered
 
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _PROBABILITY_SUFFIXES = (".npy", ".npz")
 _MOST_LABELS = 255  # in an 8-bit mask, where 255 itself means unknown
 
@@ -58,7 +54,7 @@ def find_jobs(probabilities: Path, images: Path, masks: Path) -> list[Job]:
     if masks.resolve() == images.resolve():
         raise ValueError(f"{masks} is the folder of the images: masks need a folder of their own")
     sources = _by_id(probabilities, _PROBABILITY_SUFFIXES)
-    photographs = _by_id(images, _IMAGE_SUFFIXES)
+    photographs = _by_id(images, IMAGE_SUFFIXES)
     missing = [name for name in sources if name not in photographs]
     if missing:
         shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
@@ -87,27 +83,13 @@ def refine_files(jobs: list[Job], settings: CrfSettings, workers: int) -> Iterat
     Raises:
         ValueError: a file cannot be read or does not fit its image; the message names it. Masks that are done stay.
     """
-    for folder in {job.mask.parent for job in jobs}:
-        folder.mkdir(parents=True, exist_ok=True)
-    if workers == 1:
-        yield from map(partial(refine_file, settings=settings), jobs)
-        return
-    with ProcessPoolExecutor(
-        min(workers, len(jobs)), mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
-        futures = [pool.submit(refine_file, job, settings) for job in jobs]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    return map_unordered(partial(refine_file, settings=settings), jobs, min(workers, len(jobs)))
 
 
 def refine_file(job: Job, settings: CrfSettings) -> Path:
     """Writes the mask of one image and returns its path."""
     probabilities = _read_probabilities(job.probabilities)
-    image = _read_image(job.image)
+    image = read_image(job.image)
     if settings.bgr:
         image = image[..., ::-1]
     try:
@@ -122,14 +104,7 @@ def refine_file(job: Job, settings: CrfSettings) -> Path:
         )
     except ValueError as error:
         raise ValueError(f"{job.probabilities} with {job.image}: {error}") from error
-    mask = Image.fromarray(marginals.argmax(0).to(torch.uint8).numpy())
-    mask.putpalette(voc.palette().tobytes())
-    unfinished = job.mask.with_name(f".{job.mask.name}.{os.getpid()}")
-    try:
-        mask.save(unfinished, format="png")
-        unfinished.replace(job.mask)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_mask(job.mask, marginals.argmax(0).to(torch.uint8).numpy())
     return job.mask
 
 
@@ -147,11 +122,3 @@ def _read_probabilities(path: Path) -> np.ndarray:
     if values.dtype.kind != "f":
         raise ValueError(f"{path}: expected floats, got {values.dtype}")
     return values.astype(np.float32)
-
-
-def _read_image(path: Path) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} cannot be read as an image: {error}") from error

@@ -1,6 +1,9 @@
 import json
 import os
+import shutil
+import subprocess
 import zlib
+from collections.abc import Callable
 from math import prod
 from pathlib import Path
 
@@ -22,6 +25,33 @@ def golden_folder() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return GOLDEN
+
+
+@pytest.fixture(scope="session")
+def photographs() -> Path:
+    """Real photographs with their truth: voc_subset, coco_subset, saliency_samples. Not part of the repository."""
+    folder = Path(os.environ.get("GETAM_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        message = f"no photographs at {folder}; GETAM_DATA names their folder"
+        if os.environ.get("GETAM_REQUIRE_GOLDEN") == "1":
+            pytest.fail(message)
+        pytest.skip(message)
+    return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Callable[..., list[str]]:
+    """Of a command, the one that runs it with one more argument: a folder on a disk of one megabyte of its own."""
+    folder = tmp_path / "small_disk"
+    folder.mkdir()
+    mounting = 'mount -t tmpfs -o size=1m tmpfs "$0" && "$@" "$0"'
+
+    def wrap(*command: str) -> list[str]:
+        return ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mounting, str(folder), *command]
+
+    if not shutil.which("unshare") or subprocess.run(wrap("true"), capture_output=True, check=False).returncode:
+        pytest.skip("this system lets nobody mount a small disk (unshare --user --mount)")
+    return wrap
 
 
 @pytest.fixture(scope="session")

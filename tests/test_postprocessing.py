@@ -9,7 +9,7 @@ from PIL import Image
 
 from getam import dense_crf
 from getam.cli import main
-from getam.datasets import voc
+from getam.images import palette
 from getam.postprocessing import CrfSettings, find_jobs, refine_files
 
 
@@ -53,7 +53,7 @@ def test_masks(folders, workers, capsys):
     for name in ("a", "b.c", "d"):
         with Image.open(folders[2] / f"{name}.png") as mask:
             assert mask.mode == "P"
-            assert mask.getpalette() == voc.palette().flatten().tolist()
+            assert mask.getpalette() == palette().flatten().tolist()
             assert np.array_equal(np.asarray(mask), expected_mask(folders, name))
 
 

@@ -38,10 +38,3 @@ def test_splits(tmp_path):
         voc.split_ids(tmp_path, "empty")
     with pytest.raises(FileNotFoundError, match=r"no list of images .*test\.txt; the root is the folder VOC2012"):
         voc.split_ids(tmp_path, "test")
-
-
-def test_palette():
-    colours = voc.palette().tolist()
-    assert colours[:4] == [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]
-    assert colours[15] == [192, 128, 128]  # person
-    assert colours[255] == [224, 224, 192]  # VOC's void

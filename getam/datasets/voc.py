@@ -65,13 +65,3 @@ def image_labels(annotation: Path) -> np.ndarray:
             raise ValueError(f"{annotation}: unknown class {name!r}; VOC's are {', '.join(CLASSES)}")
         labels[CLASSES.index(name)] = 1
     return labels
-
-
-def palette() -> np.ndarray:
-    """VOC's colours of the label values, uint8 (256, 3): the bits of the value, dealt out to red, green and blue."""
-    values = np.arange(256)
-    colours = np.zeros((256, 3), int)
-    for bit in range(8):
-        for channel in range(3):
-            colours[:, channel] |= (values >> (3 * bit + channel) & 1) << (7 - bit)
-    return colours.astype(np.uint8)

@@ -1,0 +1,20 @@
+"""Options that several verbs have."""
+
+import argparse
+
+from getam.parallel import available_cores
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """--workers: how many processes work at once."""
+    parser.add_argument(
+        "--workers", type=positive, default=available_cores(), help="images at once, each in a process of its own"
+    )
+
+
+def positive(text: str) -> int:
+    """A whole number from 1, as an argument's type."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, got {text}")
+    return value

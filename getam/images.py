@@ -1,0 +1,99 @@
+"""Reading photographs and masks, writing masks."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from getam.files import written
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+_EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+_ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap width and height
+_UNREADABLE = (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+
+
+def read_image(path: Path) -> np.ndarray:
+    """uint8 (H, W, 3), RGB, turned the way its EXIF orientation says; greyscale, palettes and CMYK are converted.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no image, is cut short, or has more than 8 bits a channel.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode not in _EIGHT_BIT_MODES:
+                raise ValueError(f"expected 8 bits a channel, found mode {image.mode}")
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except FileNotFoundError:
+        raise
+    except _UNREADABLE as error:
+        raise ValueError(f"{path} cannot be read as an image: {error}") from error
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(H, W) of what `read_image` would return, from the header alone. Raises as `read_image` does."""
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            return (width, height) if image.getexif().get(_ORIENTATION, 1) >= 5 else (height, width)
+    except FileNotFoundError:
+        raise
+    except _UNREADABLE as error:
+        raise ValueError(f"{path} cannot be read as an image: {error}") from error
+
+
+def read_mask(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
+    """uint8 (H, W), the values as stored: labels of a palette or greyscale mask, or a saliency map.
+
+    Args:
+        size: (H, W) that the image has and the mask must have.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no 8-bit image of one channel, or of another size.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("L", "P", "1"):
+                raise ValueError(f"expected 8 bits in one channel, found mode {image.mode}")
+            mask = np.asarray(image.convert("L") if image.mode == "1" else image)
+    except FileNotFoundError:
+        raise
+    except _UNREADABLE as error:
+        raise ValueError(f"{path} cannot be read as a mask: {error}") from error
+    if size is not None and mask.shape != tuple(size):
+        turned = "; the image's EXIF orientation turns it" if mask.shape == tuple(size)[::-1] else ""
+        raise ValueError(
+            f"{path}: expected {_extent(size)} pixels as its image has, found {_extent(mask.shape)}{turned}"
+        )
+    return mask
+
+
+def _extent(size: tuple[int, ...]) -> str:
+    height, width = size
+    return f"{width} x {height}"
+
+
+def write_mask(path: Path, labels: np.ndarray) -> None:
+    """Writes uint8 (H, W) as an 8-bit PNG with VOC's colours, whole or not at all."""
+    mask = Image.fromarray(labels)
+    mask.putpalette(palette().tobytes())
+    with written(path) as unfinished:
+        mask.save(unfinished, format="png")
+
+
+def write_grey(path: Path, values: np.ndarray) -> None:
+    """Writes uint8 (H, W) as an 8-bit greyscale PNG, whole or not at all."""
+    with written(path) as unfinished:
+        Image.fromarray(values).save(unfinished, format="png")
+
+
+def palette() -> np.ndarray:
+    """VOC's colours of the label values, uint8 (256, 3): the bits of the value, dealt out to red, green and blue."""
+    values = np.arange(256)
+    colours = np.zeros((256, 3), int)
+    for bit in range(8):
+        for channel in range(3):
+            colours[:, channel] |= (values >> (3 * bit + channel) & 1) << (7 - bit)
+    return colours.astype(np.uint8)

@@ -1,0 +1,47 @@
+"""The same function on many files, several at once."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from itertools import islice
+from multiprocessing import get_context
+from typing import TypeVar
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+_AHEAD = 8  # jobs per worker that wait in the queue: enough to keep it busy, few enough to be iterated lazily
+
+
+def available_cores() -> int:
+    """The cores that this process may use, which a cluster's scheduler may have made fewer than the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def map_unordered(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Iterator[Result]:
+    """Yields function(job) of every job as it is done, calculated in `workers` processes of one thread each.
+
+    One worker is this process. `function` and the jobs must be picklable where there are more. An error of one job ends
+    all: jobs that have begun are finished first.
+    """
+    if workers == 1:
+        yield from map(function, jobs)
+        return
+    waiting = iter(jobs)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+        running = {pool.submit(function, job) for job in islice(waiting, workers * _AHEAD)}
+        try:
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                running |= {pool.submit(function, job) for job in islice(waiting, len(done))}
+                for future in done:
+                    yield future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)

@@ -1,0 +1,148 @@
+"""Reading photographs of every kind, reading and writing masks, and files that are whole or not there."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from getam.files import read_json, write_json, write_text, written
+from getam.images import image_size, palette, read_image, read_mask, write_grey, write_mask
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    """uint8 (40, 60, 3), smooth, so that JPEG keeps it."""
+    rows, columns = np.mgrid[:40, :60]
+    return np.stack([rows * 4 + 40, columns * 3 + 20, 200 - rows - columns], -1).astype(np.uint8)
+
+
+def test_modes(tmp_path, picture):
+    rgb = Image.fromarray(picture)
+    for mode, suffix in (("L", "jpg"), ("CMYK", "jpg"), ("P", "png"), ("RGBA", "png"), ("LA", "png"), ("1", "png")):
+        path = tmp_path / f"{mode}.{suffix}"
+        rgb.convert(mode).save(path)
+        found = read_image(path)
+        assert found.dtype == np.uint8
+        assert found.shape == picture.shape
+        assert image_size(path) == (40, 60)
+        if mode in ("CMYK", "RGBA"):
+            assert np.abs(found.astype(int) - picture).mean() < 3
+        if mode in ("L", "LA", "1"):
+            assert (found == found[..., :1]).all()
+
+
+def test_orientation(tmp_path, picture):
+    upright = {
+        1: picture,
+        2: picture[:, ::-1],
+        3: picture[::-1, ::-1],
+        4: picture[::-1],
+        5: picture.transpose(1, 0, 2),
+        6: np.rot90(picture, -1),
+        7: picture[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(picture),
+    }
+    for orientation, expected in upright.items():
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path = tmp_path / f"{orientation}.png"
+        Image.fromarray(picture).save(path, exif=exif)
+        assert np.array_equal(read_image(path), expected), orientation
+        assert image_size(path) == expected.shape[:2]
+
+
+def test_unreadable_images(tmp_path, picture):
+    whole = tmp_path / "whole.jpg"
+    Image.fromarray(picture).save(whole)
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes(whole.read_bytes()[:800])
+    (tmp_path / "page.jpg").write_text("<html>not found</html>")
+    Image.fromarray(picture[..., 0].astype(np.uint16) * 256).save(tmp_path / "deep.png")
+    with pytest.raises(ValueError, match=r"cut\.jpg cannot be read as an image: .*(?i:truncated)"):
+        read_image(cut)
+    with pytest.raises(ValueError, match=r"page\.jpg cannot be read as an image"):
+        read_image(tmp_path / "page.jpg")
+    with pytest.raises(ValueError, match=r"deep\.png .*expected 8 bits a channel, found mode I;16"):
+        read_image(tmp_path / "deep.png")
+    with pytest.raises(FileNotFoundError, match=r"none\.jpg"):
+        read_image(tmp_path / "none.jpg")
+    with pytest.raises(ValueError, match=r"page\.jpg cannot be read"):
+        image_size(tmp_path / "page.jpg")
+
+
+def test_masks(tmp_path):
+    labels = np.arange(256, dtype=np.uint8).reshape(8, 32)
+    write_mask(tmp_path / "new" / "mask.png", labels)
+    assert np.array_equal(read_mask(tmp_path / "new" / "mask.png", (8, 32)), labels)
+    assert Image.open(tmp_path / "new" / "mask.png").getpalette() == palette().flatten().tolist()
+    write_grey(tmp_path / "grey.png", labels)
+    assert np.array_equal(read_mask(tmp_path / "grey.png"), labels)
+    Image.fromarray(labels > 100).save(tmp_path / "bits.png")
+    assert np.array_equal(read_mask(tmp_path / "bits.png"), (labels > 100) * 255)
+    assert sorted(path.name for path in tmp_path.rglob(".*")) == []
+
+
+def test_bad_masks(tmp_path, picture):
+    write_mask(tmp_path / "a.png", picture[..., 0])
+    with pytest.raises(ValueError, match=r"a\.png: expected 61 x 40 pixels as its image has, found 60 x 40$"):
+        read_mask(tmp_path / "a.png", (40, 61))
+    with pytest.raises(ValueError, match=r"a\.png: .*found 60 x 40; the image's EXIF orientation may turn it"):
+        read_mask(tmp_path / "a.png", (60, 40))
+    Image.fromarray(picture).save(tmp_path / "rgb.png")
+    with pytest.raises(ValueError, match=r"rgb\.png cannot be .* expected 8 bits in one channel, found mode RGB"):
+        read_mask(tmp_path / "rgb.png")
+
+
+def test_palette():
+    colours = palette().tolist()
+    assert colours[:4] == [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]
+    assert colours[15] == [192, 128, 128]  # person
+    assert colours[255] == [224, 224, 192]  # VOC's void
+
+
+def test_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a" / "file.txt"
+    write_text(path, "first")
+
+    def fail() -> None:
+        with written(path) as unfinished:
+            unfinished.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert path.read_text() == "first"
+    assert [entry.name for entry in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_json(tmp_path):
+    write_json(tmp_path / "a.json", {"ü": [1, None]})
+    assert read_json(tmp_path / "a.json") == {"ü": [1, None]}
+    (tmp_path / "b.json").write_text('{"a": ')
+    with pytest.raises(ValueError, match=r"b\.json is no JSON"):
+        read_json(tmp_path / "b.json")
+    (tmp_path / "c.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"c\.json: expected an object, found list"):
+        read_json(tmp_path / "c.json")
+
+
+def test_full_disk(small_disk):
+    """A mask that does not fit leaves the old one, nothing half-written, and a message with its name."""
+    script = (
+        "import numpy as np, pathlib, sys; from getam.images import write_grey\n"
+        "path = pathlib.Path(sys.argv[1]) / 'a.png'\n"
+        "write_grey(path, np.zeros((4, 4), np.uint8))\n"
+        "before = path.read_bytes()\n"
+        "try: write_grey(path, np.random.default_rng(0).integers(0, 256, (2000, 2000), np.uint8))\n"
+        "except OSError as error: print(error)\n"
+        "assert path.read_bytes() == before\n"
+        "print(sorted(entry.name for entry in path.parent.iterdir()))\n"
+    )
+    done = subprocess.run(small_disk(sys.executable, "-c", script), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    error, names = done.stdout.splitlines()
+    assert "the disk is full: could not write" in error
+    assert "a.png" in error
+    assert names == "['a.png']"

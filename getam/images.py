@@ -63,10 +63,9 @@ def read_mask(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
     except _UNREADABLE as error:
         raise ValueError(f"{path} cannot be read as a mask: {error}") from error
     if size is not None and mask.shape != tuple(size):
-        turned = "; the image's EXIF orientation turns it" if mask.shape == tuple(size)[::-1] else ""
-        raise ValueError(
-            f"{path}: expected {_extent(size)} pixels as its image has, found {_extent(mask.shape)}{turned}"
-        )
+        message = f"{path}: expected {_extent(size)} pixels as its image has, found {_extent(mask.shape)}"
+        turned = mask.shape == tuple(size)[::-1]
+        raise ValueError(message + ("; the image's EXIF orientation may turn it" if turned else ""))
     return mask
 
 

@@ -19,7 +19,7 @@ def test_labels(tmp_path):
 
 
 def test_bad_annotations(tmp_path):
-    with pytest.raises(ValueError, match=r"a\.xml: unknown class 'unicorn'; VOC's are aeroplane, bicycle"):
+    with pytest.raises(ValueError, match=r"a\.xml: unknown class 'unicorn'; known are aeroplane, bicycle"):
         voc.image_labels(annotation(tmp_path / "a.xml", "unicorn"))
     (tmp_path / "half.xml").write_text("<annotation><object>")
     with pytest.raises(ValueError, match=r"half\.xml is no XML"):

@@ -1,0 +1,169 @@
+"""COCO 2014 in its own layout: train2014, val2014, annotations/instances_{train,val}2014.json.
+
+COCO has instances, not semantic masks, and several incompatible renderings circulate. Ours: instances are drawn from
+the largest to the smallest, so that the smaller one lies on top, its area being its number of pixels; of two of the
+same area the one with the higher annotation id lies on top. A crowd region is drawn as its class (`crowd="class"`) or
+as 255, unknown (`crowd="ignore"`), by the same rule. The image-level labels are the classes of all instances, crowds
+included. Images without any are listed apart.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from pycocotools import mask as rle
+
+from getam.arguments import check_choice
+from getam.datasets.prepared import DataSet, Split, digest_of, mask_digest, write_dataset
+from getam.images import write_mask
+from getam.parallel import map_unordered
+from getam.progress import progress
+
+CROWD = ("class", "ignore")
+# (images with objects, images without) of the published annotations.
+COUNTS = {"train": (82081, 702), "val": (40137, 367)}
+_UNKNOWN = 255
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image of the annotations: its file name without suffix, its size, and its instances."""
+
+    name: str
+    height: int
+    width: int
+    instances: tuple[dict, ...]
+
+
+def prepare(
+    root: Path,
+    folder: Path,
+    crowd: str = "class",
+    subset: bool = False,
+    sources: Sequence[dict] = (),
+    workers: int = 1,
+) -> DataSet:
+    """Writes lists, image-level labels and semantic masks of COCO 2014 into `folder`.
+
+    The splits are train and val, and train_without_objects and val_without_objects where there are such images.
+
+    Args:
+        root: the folder of train2014, val2014 and annotations.
+        crowd: what a crowd region becomes in the masks.
+        subset: whether `root` is a part of COCO, so that the published numbers of images are not insisted on.
+        sources: what is known of the archives, for the description.
+
+    Raises:
+        FileNotFoundError, ValueError: something is missing, unreadable, or not as many as published; the message names
+            it.
+    """
+    check_choice("crowd", crowd, CROWD)
+    splits, digests, classes = [], {}, None
+    for name, counts in COUNTS.items():
+        path = root / "annotations" / f"instances_{name}2014.json"
+        names, images = read_instances(path)
+        if classes not in (None, names):
+            raise ValueError(f"{path} has other categories than the other split")
+        classes = names
+        with_objects = [image for image in images if image.instances]
+        without = [image for image in images if not image.instances]
+        if not subset and (len(with_objects), len(without)) != counts:
+            raise ValueError(
+                f"{path}: {len(with_objects)} images with and {len(without)} without objects, COCO 2014 has "
+                f"{counts[0]} and {counts[1]}; a part of COCO is prepared with --subset"
+            )
+        for chosen, suffix in ((with_objects, ""), (without, "_without_objects")):
+            if chosen:
+                split = f"{name}{suffix}"
+                masks = folder / "masks" / split
+                digests[split] = _write_masks(chosen, masks, crowd, split, workers)
+                labels = np.stack([image_labels(image, len(classes)) for image in chosen])
+                ids = tuple(image.name for image in chosen)
+                splits.append(Split(split, ids, labels, root / f"{name}2014", ".jpg", masks))
+    about = {"sources": list(sources), "crowd": crowd, "overlaps": "smaller on top", "masks_sha256": digests}
+    return write_dataset(folder, "coco", classes, splits, about)
+
+
+def read_instances(path: Path) -> tuple[tuple[str, ...], list[Image]]:
+    """The class names, by ascending category id, and the images, by ascending image id.
+
+    Each instance keeps `id`, `iscrowd` and `segmentation` as COCO has them, and `label`, 1..C.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no such file, or an annotation refers to what is not in it.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no annotations {path}; the root is the folder of train2014, val2014 and annotations")
+    try:
+        content = json.loads(path.read_bytes())
+        categories = sorted(content["categories"], key=lambda category: category["id"])
+        label_of = {category["id"]: i + 1 for i, category in enumerate(categories)}
+        instances = defaultdict(list)
+        for annotation in content["annotations"]:
+            kept = {key: annotation[key] for key in ("id", "iscrowd", "segmentation")}
+            instances[annotation["image_id"]].append({**kept, "label": label_of[annotation["category_id"]]})
+        images = [
+            Image(Path(image["file_name"]).stem, image["height"], image["width"], tuple(instances.pop(image["id"], ())))
+            for image in sorted(content["images"], key=lambda image: image["id"])
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} has no instances as COCO writes them: {error!r}") from error
+    if instances:
+        raise ValueError(f"{path}: an annotation is of image {next(iter(instances))}, which is not listed")
+    return tuple(category["name"] for category in categories), images
+
+
+def image_labels(image: Image, num_classes: int) -> np.ndarray:
+    """float32 (C,), 1 for each class of which the image has an instance or a crowd."""
+    labels = np.zeros(num_classes, np.float32)
+    labels[[instance["label"] - 1 for instance in image.instances]] = 1
+    return labels
+
+
+def render_mask(image: Image, crowd: str = "class") -> np.ndarray:
+    """uint8 (H, W), the semantic mask by the rule of this module.
+
+    Raises:
+        ValueError: an instance has no readable outline.
+    """
+    size = image.height, image.width
+    encoded = [_encode(instance, size) for instance in image.instances]
+    order = sorted(range(len(encoded)), key=lambda i: (-int(rle.area(encoded[i])), image.instances[i]["id"]))
+    mask = np.zeros(size, np.uint8)
+    for i in order:
+        instance = image.instances[i]
+        unknown = instance["iscrowd"] and crowd == "ignore"
+        mask[rle.decode(encoded[i]) > 0] = _UNKNOWN if unknown else instance["label"]
+    return mask
+
+
+def _encode(instance: dict, size: tuple[int, int]) -> dict:
+    """The instance's pixels, run-length encoded: COCO has polygons, and runs as numbers or as text."""
+    outline = instance["segmentation"]
+    try:
+        if isinstance(outline, list):
+            return rle.merge(rle.frPyObjects(outline, *size))
+        if list(outline["size"]) != list(size):
+            raise ValueError(f"its size is {outline['size']}, the image's {list(size)}")
+        return rle.frPyObjects(outline, *size) if isinstance(outline["counts"], list) else outline
+    except Exception as error:  # pycocotools raises plain Exception
+        raise ValueError(f"annotation {instance['id']} has no readable outline: {error!r}") from error
+
+
+def _write_masks(images: list[Image], folder: Path, crowd: str, split: str, workers: int) -> str:
+    digests = {}
+    jobs = map_unordered(partial(_write_mask, folder=folder, crowd=crowd), images, workers)
+    for name, digest in progress(jobs, total=len(images), desc=f"masks of {split}", unit="image"):
+        digests[name] = digest
+    return digest_of(digests)
+
+
+def _write_mask(image: Image, folder: Path, crowd: str) -> tuple[str, str]:
+    mask = render_mask(image, crowd)
+    write_mask(folder / f"{image.name}.png", mask)
+    return image.name, mask_digest(mask)

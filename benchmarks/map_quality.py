@@ -1,12 +1,12 @@
 """How well the raw maps of each activation method mark the objects, from a classifier trained on image labels.
 
-    python -m benchmarks.map_quality voc VOC2012 WEIGHTS     500 or more photographs, vit_tiny with ImageNet weights
-    python -m benchmarks.map_quality drawn                   shapes drawn on the spot, a small network from scratch
+    python -m benchmarks.map_quality DATASET --weights FILE    photographs: vit_tiny with ImageNet weights
+    python -m benchmarks.map_quality DATASET                   shapes: a small network from scratch
 
-The classifier sees image labels alone. Then, on images it has not seen and with their classes known, each method's maps
-are upsampled, divided by their maximum and cut at every threshold of a grid; a pixel goes to the class with the largest
-map above it. The score is the mIoU at the best threshold, which the truth has chosen: a comparison of methods, and no
-result.
+DATASET is what `getam prepare` has written. The classifier sees image labels alone. Then, on images it has not seen and
+with their classes known, each method's maps are upsampled, divided by their maximum and cut at every threshold of a
+grid; a pixel goes to the class with the largest map above it. The score is the mIoU at the best threshold, which the
+truth has chosen: a comparison of methods, and no result.
 
 Writes a table (--table) and a sheet of image, map, refined map, pseudo label and truth (--sheet).
 """
@@ -14,6 +14,7 @@ Writes a table (--table) and a sheet of image, map, refined map, pseudo label an
 import argparse
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,9 +40,10 @@ from getam import (
     refine_maps,
 )
 from getam.activation import METHODS
-from getam.datasets import voc
+from getam.datasets.prepared import DataSet, Split, open_dataset
+from getam.images import read_image, read_mask
 
-SHAPES = ("circle", "rectangle", "triangle")
+BILINEAR, NEAREST = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
 THRESHOLDS = np.geomspace(0.005, 0.9, 40)  # maps that are products of small numbers have their best cut low
 
 
@@ -55,53 +57,18 @@ class Images:
     names: list[str]
 
 
-def read_voc(root: Path, split: str, side: int) -> Images:
-    """A VOC split, everything resized to a square; masks by nearest, where the split has them."""
-    ids = voc.split_ids(root, split)
-    photographs = [Image.open(root / "JPEGImages" / f"{name}.jpg").convert("RGB") for name in ids]
-    paths = [root / "SegmentationClass" / f"{name}.png" for name in ids]
+def read(split: Split, side: int) -> Images:
+    """A split, everything resized to a square; masks by nearest, where the split has them."""
+    size = (side, side)
+    photographs = (Image.fromarray(read_image(split.image(name))).resize(size, BILINEAR) for name in split.ids)
     masks = None
-    if all(path.is_file() for path in paths):
-        masks = _stacked(Image.open(path).resize((side, side), Image.Resampling.NEAREST) for path in paths)
-    return Images(
-        _stacked(image.resize((side, side), Image.Resampling.BILINEAR) for image in photographs).permute(0, 3, 1, 2),
-        torch.from_numpy(np.stack([voc.image_labels(root / "Annotations" / f"{name}.xml") for name in ids])),
-        masks,
-        ids,
-    )
+    if split.masks is not None:
+        masks = _stacked(Image.fromarray(read_mask(split.mask(name))).resize(size, NEAREST) for name in split.ids)
+    return Images(_stacked(photographs).permute(0, 3, 1, 2), torch.from_numpy(split.labels), masks, list(split.ids))
 
 
 def _stacked(images) -> Tensor:
     return torch.from_numpy(np.stack([np.array(image) for image in images]))
-
-
-def draw_shapes(count: int, side: int, seed: int) -> Images:
-    """Up to three shapes of random colours on a random wash of colour, by scikit-image: the class is the outline."""
-    from skimage.draw import random_shapes
-
-    rng = np.random.default_rng(seed)
-    images = np.empty((count, side, side, 3), np.uint8)
-    labels, masks = np.zeros((count, 3), np.float32), np.zeros((count, side, side), np.uint8)
-    for i in range(count):
-        wash = Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
-        canvas = np.array(wash).astype(float)
-        for _ in range(rng.integers(1, 4)):
-            kind = int(rng.integers(3))
-            stencil, _ = random_shapes(
-                (side, side), 1, min_size=side // 4, max_size=side // 2, shape=SHAPES[kind], num_channels=1, rng=rng
-            )
-            inside = stencil[..., 0] < 255
-            canvas[inside] = rng.integers(0, 256, 3)
-            masks[i][inside] = kind + 1
-        canvas += rng.normal(0, 12, canvas.shape)
-        images[i] = np.clip(canvas, 0, 255)
-        labels[i, np.unique(masks[i])[1:] - 1] = 1
-    return Images(
-        torch.from_numpy(images).permute(0, 3, 1, 2),
-        torch.from_numpy(labels),
-        torch.from_numpy(masks),
-        [f"drawn {i}" for i in range(count)],
-    )
 
 
 def train(network: SegmentationNetwork, data: Images, epochs: int, batch: int, rate: float) -> None:
@@ -158,7 +125,7 @@ def best_score(network: SegmentationNetwork, data: Images, method: str) -> tuple
     return scores[best], float(THRESHOLDS[best])
 
 
-def sheet_rows(network: SegmentationNetwork, data: Images, chosen: list[int], classes: list[str]) -> list:
+def sheet_rows(network: SegmentationNetwork, data: Images, chosen: list[int], classes: Sequence[str]) -> list:
     """For `draw_sheet`: image, GETAM map, refined map, pseudo label (everything taken as salient), truth."""
     rows = []
     for i in chosen:
@@ -191,39 +158,38 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sheet", type=Path, help="PNG to write")
     parser.add_argument("--weights-out", type=Path, help="safetensors to write the trained network to")
     parser.add_argument("--seed", type=int, default=0)
-    sources = parser.add_subparsers(dest="source", required=True)
-    photographs = sources.add_parser("voc")
-    photographs.add_argument("root", type=Path, help="the folder VOC2012")
-    photographs.add_argument("weights", type=Path, help="ImageNet weights of timm's vit_tiny_patch16_224")
-    photographs.add_argument("--training", default="train_aug", help="list in ImageSets/Segmentation (%(default)s)")
-    photographs.add_argument("--held-out", default="val", help="list to score on (%(default)s)")
-    drawn = sources.add_parser("drawn")
-    for source, side, rate in ((photographs, 224, 3e-4), (drawn, 64, 1e-3)):
-        source.add_argument("--epochs", type=int, default=8)
-        source.add_argument("--rate", type=float, default=rate, help="AdamW's learning rate (%(default)s)")
-        source.add_argument("--side", type=int, default=side, help="images are squares of this side (%(default)s)")
-    return parser.parse_args()
+    parser.add_argument("dataset", type=Path, help="folder that `getam prepare` has written")
+    parser.add_argument("--weights", type=Path, help="ImageNet weights of timm's vit_tiny_patch16_224, for vit_tiny")
+    parser.add_argument("--training", default="train", help="split (%(default)s)")
+    parser.add_argument("--held-out", default="val", help="split to score on (%(default)s)")
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--rate", type=float, help="AdamW's learning rate (3e-4 with weights, 1e-3 without)")
+    parser.add_argument("--side", type=int, help="images are squares of this side (224 with weights, 64 without)")
+    options = parser.parse_args()
+    options.rate = options.rate or (3e-4 if options.weights else 1e-3)
+    options.side = options.side or (224 if options.weights else 64)
+    return options
 
 
-def prepare(options: argparse.Namespace) -> tuple[SegmentationNetwork, Images, Images]:
+def prepare(options: argparse.Namespace, dataset: DataSet) -> tuple[SegmentationNetwork, Images, Images]:
     """The network, trained on the first images; the second are held out."""
-    if options.source == "voc":
-        held_out = read_voc(options.root, options.held_out, options.side)
-        if held_out.masks is None:
-            raise SystemExit(f"{options.root}/SegmentationClass lacks masks of {options.held_out}")
-        training = read_voc(options.root, options.training, options.side)
-        network = build_model("vit_tiny", len(voc.CLASSES), pretrained=options.weights)
+    held_out = read(dataset.split(options.held_out), options.side)
+    if held_out.masks is None:
+        raise SystemExit(f"split {options.held_out!r} of {options.dataset} has no masks to score on")
+    training = read(dataset.split(options.training), options.side)
+    if options.weights:
+        network = build_model("vit_tiny", len(dataset.classes), pretrained=options.weights)
     else:
-        training, held_out = draw_shapes(2000, options.side, 1), draw_shapes(200, options.side, 2)
-        network = build_model("vit_micro_hybrid", len(SHAPES), classifier="class_token", decoder_width=32)
-    train(network, training, options.epochs, batch=16 if options.source == "voc" else 50, rate=options.rate)
+        network = build_model("vit_micro_hybrid", len(dataset.classes), classifier="class_token", decoder_width=32)
+    train(network, training, options.epochs, batch=16 if options.weights else 50, rate=options.rate)
     return network, training, held_out
 
 
 def main() -> None:
     options = arguments()
     torch.manual_seed(options.seed)
-    network, training, held_out = prepare(options)
+    dataset = open_dataset(options.dataset)
+    network, training, held_out = prepare(options, dataset)
     if options.weights_out:
         save_model(network, str(options.weights_out))
     precision = average_precision(network, held_out)
@@ -235,7 +201,7 @@ def main() -> None:
     print_table(rows)
     if options.table:
         about = {
-            "source": options.source,
+            "data set": dataset.name,
             "training images": len(training.names),
             "images": len(held_out.names),
             "side": options.side,
@@ -249,8 +215,7 @@ def main() -> None:
         print(f"written to {options.table}")
     if options.sheet:
         chosen = [int(i) for i in np.linspace(0, len(held_out.names) - 1, 8)]
-        classes = voc.CLASSES if options.source == "voc" else SHAPES
-        draw_sheet(options.sheet, COLUMNS, sheet_rows(network, held_out, chosen, classes))
+        draw_sheet(options.sheet, COLUMNS, sheet_rows(network, held_out, chosen, dataset.classes))
         print(f"written to {options.sheet}")
 
 

@@ -38,7 +38,8 @@ def read_mat_mask(path: Path) -> np.ndarray:
         ValueError: it is no such file, or has other labels.
     """
     try:
-        content = scipy.io.loadmat(path, squeeze_me=True, struct_as_record=False)
+        with path.open("rb") as file:
+            content = scipy.io.loadmat(file, squeeze_me=True, struct_as_record=False)
         mask = np.asarray(content["GTcls"].Segmentation)
     except FileNotFoundError:
         raise

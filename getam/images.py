@@ -24,7 +24,7 @@ def read_image(path: Path) -> np.ndarray:
         with Image.open(path) as image:
             if image.mode not in _EIGHT_BIT_MODES:
                 raise ValueError(f"expected 8 bits a channel, found mode {image.mode}")
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
     except FileNotFoundError:
         raise
     except _UNREADABLE as error:
@@ -57,16 +57,32 @@ def read_mask(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
         with Image.open(path) as image:
             if image.mode not in ("L", "P", "1"):
                 raise ValueError(f"expected 8 bits in one channel, found mode {image.mode}")
-            mask = np.asarray(image.convert("L") if image.mode == "1" else image)
+            mask = np.array(image.convert("L") if image.mode == "1" else image)
     except FileNotFoundError:
         raise
     except _UNREADABLE as error:
         raise ValueError(f"{path} cannot be read as a mask: {error}") from error
-    if size is not None and mask.shape != tuple(size):
+    if size is not None:
+        _check_size(path, mask, size)
+    return mask
+
+
+def read_grey(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """uint8 (H, W), the grey values of a saliency map, however it is stored. Raises as `read_mask` does, and ValueError
+    where the picture has colours.
+    """
+    image = read_image(path)
+    if (image != image[..., :1]).any():
+        raise ValueError(f"{path}: expected shades of grey, found colours")
+    _check_size(path, image[..., 0], size)
+    return image[..., 0]
+
+
+def _check_size(path: Path, mask: np.ndarray, size: tuple[int, int]) -> None:
+    if mask.shape != tuple(size):
         message = f"{path}: expected {_extent(size)} pixels as its image has, found {_extent(mask.shape)}"
         turned = mask.shape == tuple(size)[::-1]
         raise ValueError(message + ("; the image's EXIF orientation may turn it" if turned else ""))
-    return mask
 
 
 def _extent(size: tuple[int, ...]) -> str:

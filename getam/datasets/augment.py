@@ -3,28 +3,31 @@
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from getam.backbones import IMAGE_MEAN
 
 # What is zero after normalisation, rounded to 8 bits; the validity mask makes it exactly zero.
-_PADDING = np.rint(255 * np.array(IMAGE_MEAN)).astype(np.uint8)
+_PADDING = torch.tensor(IMAGE_MEAN).mul(255).round().to(torch.uint8)[:, None, None]
 
 
 class View(NamedTuple):
-    """One random view: image_rgb uint8 (S, S, 3), saliency uint8 (S, S), valid bool (S, S), False on the padding."""
+    """One random view: image_rgb uint8 (3, S, S), saliency uint8 (S, S), valid bool (S, S), False on the padding."""
 
-    image_rgb: np.ndarray
-    saliency: np.ndarray
-    valid: np.ndarray
+    image_rgb: Tensor
+    saliency: Tensor
+    valid: Tensor
 
 
 def random_view(image_rgb: np.ndarray, saliency: np.ndarray, crop: int, generator: np.random.Generator) -> View:
     """A crop of `crop` x `crop` pixels of an image and its saliency map.
 
-    The long side is resized to a random length from int(0.9 crop) to int(crop / 0.875), the image by a bilinear filter
-    (which one the released code uses is not known), the saliency by its nearest pixel. Where the result is smaller than
-    the crop it lies at a random place of it, the image padded with the mean colour, the saliency with 0.
+    The long side is resized to a random length from int(0.9 crop) to int(crop / 0.875), the image by an antialiased
+    bilinear filter (which one the released code uses is not known), the saliency by its nearest pixel. Where the result
+    is smaller than the crop it lies at a random place of it, the image padded with the mean colour, the saliency with
+    0.
 
     Args:
         image_rgb: uint8 (H, W, 3).
@@ -32,20 +35,22 @@ def random_view(image_rgb: np.ndarray, saliency: np.ndarray, crop: int, generato
         generator: the only source of chance.
     """
     long_side = int(generator.integers(int(0.9 * crop), int(crop / 0.875) + 1))
-    height, width = image_rgb.shape[:2]
-    scale = long_side / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    image = np.asarray(Image.fromarray(image_rgb).resize(size, Image.Resampling.BILINEAR))
-    marked = np.asarray(Image.fromarray(saliency).resize(size, Image.Resampling.NEAREST))
+    scale = long_side / max(saliency.shape)
+    size = [max(1, round(length * scale)) for length in saliency.shape]
+    # In bytes: torch's filter for them takes a quarter of Pillow's time.
+    image = F.interpolate(torch.from_numpy(image_rgb).permute(2, 0, 1)[None], size, mode="bilinear", antialias=True)[0]
+    marked = F.interpolate(torch.from_numpy(saliency)[None, None], size, mode="nearest-exact")[0, 0]
     if generator.random() < 0.5:
-        image, marked = image[:, ::-1], marked[:, ::-1]
-    rows, columns = (_overlap(length, crop, generator) for length in image.shape[:2])
-    view = View(np.empty((crop, crop, 3), np.uint8), np.zeros((crop, crop), np.uint8), np.zeros((crop, crop), bool))
-    view.image_rgb[:] = _PADDING
-    target = rows[1], columns[1]
-    view.image_rgb[target] = image[rows[0], columns[0]]
-    view.saliency[target] = marked[rows[0], columns[0]]
-    view.valid[target] = True
+        image, marked = image.flip(-1), marked.flip(-1)
+    (rows, target_rows), (columns, target_columns) = (_overlap(length, crop, generator) for length in size)
+    view = View(
+        _PADDING.repeat(1, crop, crop),
+        torch.zeros(crop, crop, dtype=torch.uint8),
+        torch.zeros(crop, crop, dtype=torch.bool),
+    )
+    view.image_rgb[:, target_rows, target_columns] = image[:, rows, columns]
+    view.saliency[target_rows, target_columns] = marked[rows, columns]
+    view.valid[target_rows, target_columns] = True
     return view
 
 

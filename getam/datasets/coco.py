@@ -18,7 +18,7 @@ import numpy as np
 from pycocotools import mask as rle
 
 from getam.arguments import check_choice
-from getam.datasets.prepared import DataSet, Split, digest_of, mask_digest, write_dataset
+from getam.datasets.prepared import DataSet, Split, digest_of, pixel_digest, write_dataset
 from getam.images import write_mask
 from getam.parallel import map_unordered
 from getam.progress import progress
@@ -166,4 +166,4 @@ def _write_masks(images: list[Image], folder: Path, crowd: str, split: str, work
 def _write_mask(image: Image, folder: Path, crowd: str) -> tuple[str, str]:
     mask = render_mask(image, crowd)
     write_mask(folder / f"{image.name}.png", mask)
-    return image.name, mask_digest(mask)
+    return image.name, pixel_digest(mask)

@@ -62,9 +62,7 @@ class TrainingImages(Dataset):
         view = random_view(image, saliency, self._crop, np.random.default_rng([self._seed, epoch, i]))
         return {
             "id": name,
-            "image_rgb": torch.from_numpy(np.ascontiguousarray(view.image_rgb.transpose(2, 0, 1))),
-            "saliency": torch.from_numpy(view.saliency),
-            "valid": torch.from_numpy(view.valid),
+            **view._asdict(),
             "labels": torch.from_numpy(self._split.labels[i]),
         }
 
@@ -157,7 +155,7 @@ class InferenceImages(Dataset):
     def __getitem__(self, i: int) -> tuple[str, Tensor]:
         """Raises ValueError where the image cannot be read."""
         name = self._split.ids[i]
-        return name, torch.from_numpy(read_image(self._split.image(name)).copy())
+        return name, torch.from_numpy(read_image(self._split.image(name)))
 
 
 def inference_images(images: InferenceImages, workers: int) -> DataLoader:

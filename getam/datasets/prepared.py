@@ -4,8 +4,8 @@
                     images and masks, its number of images and the sha256 of its list
     <split>.csv     id, classes (separated by |): one line per image
 
-The photographs stay where they were unpacked. Folders that were given as relative paths are kept relative to the
-prepared folder, so that both can be moved together.
+The photographs stay where they were unpacked. Folders inside the prepared one, and those that were given as relative
+paths, are kept relative to it, so that all can be moved together.
 """
 
 import csv
@@ -157,7 +157,9 @@ def _as_csv(split: Split, classes: Sequence[str]) -> str:
 
 
 def _reference(path: Path, folder: Path) -> str:
-    return str(path) if path.is_absolute() else Path(os.path.relpath(path, folder)).as_posix()
+    if path.is_absolute() and not path.is_relative_to(folder.absolute()):
+        return str(path)
+    return Path(os.path.relpath(path, folder)).as_posix()
 
 
 def _check_files(split: Split) -> None:
@@ -185,9 +187,9 @@ def _check_present(folder: Path, paths: list[Path], what: str) -> None:
         raise FileNotFoundError(f"{len(missing)} of the {len(paths)} {what} are missing: {missing[0]}{more}")
 
 
-def mask_digest(mask: np.ndarray) -> str:
-    """sha256 of a mask's size and labels, whatever its file looks like."""
-    return hashlib.sha256(np.array(mask.shape, "<u4").tobytes() + mask.tobytes()).hexdigest()
+def pixel_digest(values: np.ndarray) -> str:
+    """sha256 of the size and the values of uint8 pixels, however a file may have packed them."""
+    return hashlib.sha256(np.array(values.shape, "<u4").tobytes() + values.tobytes()).hexdigest()
 
 
 def digest_of(digests: dict[str, str]) -> str:

@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from getam.arguments import check_whole
 from getam.datasets import voc
-from getam.datasets.prepared import DataSet, write_dataset
+from getam.datasets.prepared import DataSet, digest_of, pixel_digest, write_dataset
 from getam.files import write_text, written
 from getam.images import write_mask
 from getam.parallel import map_unordered
@@ -124,13 +124,13 @@ def prepare(folder: Path, settings: ShapesSettings | None = None, workers: int =
     settings = settings or ShapesSettings()
     jobs = [(split, i) for split, count in settings.splits.items() for i in range(count)]
     drawing = map_unordered(partial(_write_image, folder, settings), jobs, workers)
-    for _ in progress(drawing, total=len(jobs), desc="shapes", unit="image"):
-        pass
+    digests = dict(progress(drawing, total=len(jobs), desc="shapes", unit="image"))
     for split, count in settings.splits.items():
         lines = "".join(f"{image_id(split, i)}\n" for i in range(count))
         write_text(folder / "ImageSets" / "Segmentation" / f"{split}.txt", lines)
     splits = [voc.split(folder, split, CLASSES) for split in settings.splits]
-    return write_dataset(folder, "shapes", CLASSES, splits, {"settings": asdict(settings)})
+    about = {"settings": asdict(settings), "pixels_sha256": digest_of(digests)}
+    return write_dataset(folder, "shapes", CLASSES, splits, about)
 
 
 def image_id(split: str, index: int) -> str:
@@ -244,7 +244,8 @@ def _with_unknown_boundary(mask: np.ndarray, side: int) -> np.ndarray:
     return np.where(different, np.uint8(_UNKNOWN), mask)
 
 
-def _write_image(folder: Path, settings: ShapesSettings, job: tuple[str, int]) -> None:
+def _write_image(folder: Path, settings: ShapesSettings, job: tuple[str, int]) -> tuple[str, str]:
+    """Writes one image with its mask and annotation; returns its id and the digest of its pixels and labels."""
     split, index = job
     name = image_id(split, index)
     image, mask = draw(settings, split, index)
@@ -253,6 +254,7 @@ def _write_image(folder: Path, settings: ShapesSettings, job: tuple[str, int]) -
     write_mask(folder / "SegmentationClass" / f"{name}.png", mask)
     labels = np.unique(mask)
     write_text(folder / "Annotations" / f"{name}.xml", _annotation(name, settings.side, labels))
+    return name, pixel_digest(np.dstack([image, mask]))
 
 
 def _annotation(name: str, side: int, labels: Sequence[int]) -> str:

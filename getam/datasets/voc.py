@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from getam.datasets.prepared import DataSet, Split, digest_of, mask_digest, write_dataset
+from getam.datasets.prepared import DataSet, Split, digest_of, pixel_digest, write_dataset
 from getam.datasets.sbd import all_ids, read_mat_mask, train_aug_ids
 from getam.images import read_mask, write_mask
 from getam.parallel import map_unordered
@@ -118,7 +118,7 @@ def _write_train_aug_mask(root: Path, sbd: Path, folder: Path, name: str) -> tup
     own = root / "SegmentationClass" / f"{name}.png"
     mask = read_mask(own) if own.is_file() else read_mat_mask(sbd / "cls" / f"{name}.mat")
     write_mask(folder / f"{name}.png", mask)
-    return name, mask_digest(mask)
+    return name, pixel_digest(mask)
 
 
 def split_ids(root: Path, split: str) -> list[str]:

@@ -1,0 +1,158 @@
+"""Saliency without training: what differs from what lies along the image's border.
+
+`background_saliency` is Saliency Optimization from Robust Background Detection (Zhu, Liang, Wei, Sun; CVPR 2014).
+`border_saliency` compares pixels and the texture around them, for images too small to be cut into superpixels.
+"""
+
+import numpy as np
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import dijkstra
+from skimage.color import rgb2lab
+from skimage.segmentation import slic
+
+_LONG_SIDE = 400  # pixels; larger images are shrunk first
+_PIXELS_PER_SUPERPIXEL = 450
+_SIGMA_CLR = 10.0  # Lab units, section 3.2
+_SIGMA_BNDCON = 1.0  # equation 4
+_SIGMA_SPA = 0.25  # of the image's sides, section 4.1
+_MU = 0.1  # equation 9
+# Of the shorter side: the smoothing of colours, of textures and of the result, and the strip along a side.
+_COLOUR, _TEXTURE, _RESULT, _STRIP = 0.01, 0.04, 0.03, 1 / 12
+
+
+def background_saliency(image_rgb: np.ndarray) -> np.ndarray:
+    """float32 (H, W) in 0..1 of uint8 (H, W, 3): the optimum of the paper's equation 8, on superpixels.
+
+    An image without any contrast has none of it: 0 everywhere.
+    """
+    image = _shrunk(image_rgb)
+    segments = slic(image, max(2, image.shape[0] * image.shape[1] // _PIXELS_PER_SUPERPIXEL), start_label=0)
+    values = segment_saliency(segments, rgb2lab(image))
+    return _resized(values[segments], image_rgb.shape[:2])
+
+
+def segment_saliency(segments: np.ndarray, lab: np.ndarray) -> np.ndarray:
+    """The saliency of each superpixel, float64 (N,) in 0..1.
+
+    Args:
+        segments: whole numbers 0..N-1, (H, W).
+        lab: the image in CIE-Lab, (H, W, 3).
+    """
+    count = int(segments.max()) + 1
+    areas = np.bincount(segments.ravel(), minlength=count)
+    colours = _means(segments, lab, areas)
+    rows, columns = np.mgrid[: segments.shape[0], : segments.shape[1]]
+    places = _means(segments, np.stack([rows / len(rows), columns / columns.shape[1]], -1), areas)
+    at_border = np.zeros(count, bool)
+    for side in (segments[0], segments[-1], segments[:, 0], segments[:, -1]):
+        at_border[side] = True
+    pairs = adjacent_pairs(segments)
+    d_app = np.linalg.norm(colours[:, None] - colours[None], axis=-1)
+    background = 1 - np.exp(-(boundary_connectivity(pairs, d_app, at_border) ** 2) / (2 * _SIGMA_BNDCON**2))
+    d_spa = np.linalg.norm(places[:, None] - places[None], axis=-1)
+    contrast = (d_app * np.exp(-(d_spa**2) / (2 * _SIGMA_SPA**2))) @ background  # wCtr, equation 6
+    # As the background's weights they are to lie in 0..1; what is below the average says nothing for an object.
+    foreground = _stretched(contrast)
+    foreground[foreground < foreground.mean()] = 0
+    return _stretched(optimise(pairs, d_app, background, foreground))
+
+
+def adjacent_pairs(segments: np.ndarray) -> np.ndarray:
+    """Whole numbers (M, 2), ascending: the superpixels that touch, at an edge or at a corner of a pixel."""
+    touching = [
+        (segments[:, :-1], segments[:, 1:]),
+        (segments[:-1], segments[1:]),
+        (segments[:-1, :-1], segments[1:, 1:]),
+        (segments[1:, :-1], segments[:-1, 1:]),
+    ]
+    pairs = np.concatenate([np.stack([a.ravel(), b.ravel()], -1) for a, b in touching])
+    pairs = np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1)
+    return np.unique(pairs, axis=0)
+
+
+def boundary_connectivity(pairs: np.ndarray, d_app: np.ndarray, at_border: np.ndarray) -> np.ndarray:
+    """BndCon of each superpixel, (N,): Len_bnd / sqrt(Area), equations 1 to 3.
+
+    The geodesic distance is that of the graph of adjacent superpixels in which those at the border are joined as well.
+    """
+    border = np.flatnonzero(at_border)
+    joined = np.stack(np.triu_indices(len(border), 1), -1)
+    edges = np.unique(np.concatenate([pairs, border[joined]]), axis=0)
+    # A zero would be no edge at all.
+    weights = np.maximum(d_app[edges[:, 0], edges[:, 1]], 1e-9)
+    graph = coo_array((weights, (edges[:, 0], edges[:, 1])), shape=d_app.shape).tocsr()
+    similar = np.exp(-(dijkstra(graph, directed=False) ** 2) / (2 * _SIGMA_CLR**2))
+    return similar[:, at_border].sum(1) / np.sqrt(similar.sum(1))
+
+
+def optimise(pairs: np.ndarray, d_app: np.ndarray, background: np.ndarray, foreground: np.ndarray) -> np.ndarray:
+    """The minimum over s of sum w_bg s^2 + sum w_fg (s - 1)^2 + sum w_ij (s_i - s_j)^2, equations 8 and 9.
+
+    Args:
+        pairs: (M, 2), over which the last sum goes.
+        d_app: (N, N).
+        background, foreground: w_bg and w_fg, (N,).
+    """
+    first, second = pairs.T
+    smooth = np.zeros_like(d_app)
+    smooth[first, second] = smooth[second, first] = np.exp(-(d_app[first, second] ** 2) / (2 * _SIGMA_CLR**2)) + _MU
+    system = np.diag(background + foreground + smooth.sum(1)) - smooth
+    return np.linalg.solve(system, foreground)
+
+
+def border_saliency(image_rgb: np.ndarray) -> np.ndarray:
+    """float32 (H, W) in 0..1 of uint8 (H, W, 3): how unlike the border a pixel's colour and the texture around it are.
+
+    A pixel is described by its smoothed CIE-Lab values and their standard deviations around it. For each side of the
+    image the Mahalanobis distance to the pixels of a strip along it; their sum without the largest, so that an object
+    that covers one side may still stand out from the other three.
+    """
+    image = _shrunk(image_rgb)
+    lab, side = rgb2lab(image), min(image.shape[:2])
+    described = np.concatenate([_smoothed(lab, _COLOUR * side), _deviation(lab, _TEXTURE * side)], -1)
+    width = max(1, round(_STRIP * side))
+    strips = (described[:width], described[-width:], described[:, :width], described[:, -width:])
+    distances = np.stack([_mahalanobis(described, strip.reshape(-1, described.shape[-1])) for strip in strips])
+    combined = _smoothed((distances.sum(0) - distances.max(0))[..., None], _RESULT * side)[..., 0]
+    return _resized(_stretched(combined), image_rgb.shape[:2])
+
+
+def _smoothed(values: np.ndarray, sigma: float) -> np.ndarray:
+    return gaussian_filter(values, (sigma, sigma, 0))
+
+
+def _deviation(values: np.ndarray, sigma: float) -> np.ndarray:
+    return np.sqrt(np.maximum(_smoothed(values**2, sigma) - _smoothed(values, sigma) ** 2, 0))
+
+
+def _mahalanobis(values: np.ndarray, sample: np.ndarray) -> np.ndarray:
+    mean = sample.mean(0)
+    # A strip of one colour has no covariance; a few Lab units are noise.
+    covariance = (sample - mean).T @ (sample - mean) / len(sample) + 9 * np.eye(len(mean))
+    difference = values - mean
+    return np.sqrt(np.einsum("hwi,ij,hwj->hw", difference, np.linalg.inv(covariance), difference))
+
+
+def _shrunk(image_rgb: np.ndarray) -> np.ndarray:
+    height, width = image_rgb.shape[:2]
+    scale = min(1, _LONG_SIDE / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(Image.fromarray(image_rgb).resize(size, Image.Resampling.BOX))
+
+
+def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    height, width = size
+    image = Image.fromarray(values.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
+    return np.clip(np.asarray(image), 0, 1)
+
+
+def _means(segments: np.ndarray, values: np.ndarray, areas: np.ndarray) -> np.ndarray:
+    flat, channels = segments.ravel(), np.moveaxis(values, -1, 0)
+    return np.stack([np.bincount(flat, channel.ravel(), len(areas)) for channel in channels], -1) / areas[:, None]
+
+
+def _stretched(values: np.ndarray) -> np.ndarray:
+    lowest, highest = values.min(), values.max()
+    return np.zeros_like(values) if highest - lowest < 1e-6 else (values - lowest) / (highest - lowest)

@@ -1,0 +1,202 @@
+"""The saliency stage: every source, thresholds, what is kept of an interrupted run, and what is refused."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from getam.background_detection import background_saliency
+from onnx import TensorProto, helper
+from PIL import Image
+
+from getam.cli import main
+from getam.datasets import shapes
+from getam.datasets.prepared import DataSet, open_dataset
+from getam.datasets.shapes import ShapesSettings
+from getam.files import read_json
+from getam.images import read_image, read_mask, write_grey
+from getam.saliency import SaliencySettings, binarise, make_saliency
+from getam.u2net import u2net_saliency
+
+IDS = ("val_00000", "val_00001", "val_00002")
+
+
+@pytest.fixture
+def dataset(tmp_path) -> DataSet:
+    return shapes.prepare(tmp_path / "shapes", ShapesSettings(train=1, val=3, test=1))
+
+
+@pytest.fixture
+def model(tmp_path) -> Path:
+    """A network whose first output is the red channel, the second the green."""
+    return write_model(tmp_path / "model.onnx", 320)
+
+
+def write_model(path: Path, side: int) -> Path:
+    def constant(name: str, value: int):
+        return helper.make_tensor(name, TensorProto.INT64, [1], [value])
+
+    nodes = [
+        helper.make_node("Slice", ["image", "start0", "end0", "axis"], ["red"]),
+        helper.make_node("Slice", ["image", "end0", "end1", "axis"], ["green"]),
+    ]
+    numbers = [constant("start0", 0), constant("end0", 1), constant("end1", 2), constant("axis", 1)]
+    shape, out = [1, 3, side, side], [1, 1, side, side]
+    graph = helper.make_graph(
+        nodes,
+        "channels",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, out) for name in ("red", "green")],
+        numbers,
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+def run(dataset: DataSet, folder: Path, *splits: str, workers: int = 1, **settings) -> list[str]:
+    made = make_saliency(dataset, list(splits or ("val",)), folder, SaliencySettings(**settings), workers)
+    return sorted(path.name for path in made)
+
+
+def test_without_training(dataset, tmp_path):
+    folder = tmp_path / "saliency"
+    assert run(dataset, folder, threshold="keep") == [f"{name}.png" for name in IDS]
+    for name in IDS:
+        expected = np.rint(255 * background_saliency(read_image(dataset.split("val").image(name))))
+        assert np.array_equal(read_mask(folder / f"{name}.png", (64, 64)), expected)
+    assert read_json(folder / "saliency.json")["maps"] == 3
+
+
+def test_u2net(model):
+    """Against the same steps on the red channel, which the network hands through."""
+    generator = np.random.default_rng(0)
+    image = np.asarray(Image.fromarray(generator.integers(0, 200, (6, 8, 3), np.uint8)).resize((90, 70)))
+    found = u2net_saliency(image, model)
+    assert found.shape == (70, 90)
+    assert found.dtype == np.float32
+    small = np.asarray(Image.fromarray(image).resize((320, 320), Image.Resampling.BILINEAR), np.float64)
+    red = (small[..., 0] / small.max() - 0.485) / 0.229
+    red = ((red - red.min()) / (red.max() - red.min())).astype(np.float32)
+    expected = np.asarray(Image.fromarray(red).resize((90, 70), Image.Resampling.BILINEAR))
+    assert np.abs(found - expected).max() < 1e-5
+    assert not u2net_saliency(np.full((5, 5, 3), 9, np.uint8), model).any()
+
+
+def test_u2net_of_a_data_set(dataset, model, tmp_path):
+    assert len(run(dataset, tmp_path / "maps", source="u2net", path=model, workers=2)) == 3
+    values = np.unique(read_mask(tmp_path / "maps" / f"{IDS[0]}.png"))
+    assert set(values) == {0, 255}
+
+
+def test_bad_models(dataset, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no ONNX file .*none\.onnx; `getam fetch u2net` brings it"):
+        run(dataset, tmp_path / "a", source="u2net", path=tmp_path / "none.onnx")
+    (tmp_path / "page.onnx").write_text("<html>")
+    with pytest.raises(ValueError, match=r"page\.onnx is no ONNX file"):
+        run(dataset, tmp_path / "b", source="u2net", path=tmp_path / "page.onnx")
+    with pytest.raises(ValueError, match=r"small\.onnx cannot be run on \(1, 3, 320, 320\)"):
+        run(dataset, tmp_path / "c", source="u2net", path=write_model(tmp_path / "small.onnx", 64))
+
+
+def test_folder(dataset, tmp_path):
+    """Maps at any depth; graded values stay as they are."""
+    generator = np.random.default_rng(0)
+    maps = {name: generator.integers(0, 256, (64, 64), np.uint8) for name in IDS}
+    for i, name in enumerate(IDS):
+        write_grey(tmp_path / "theirs" / str(i) / f"{name}.png", maps[name])
+    write_grey(tmp_path / "theirs" / "other.png", maps[IDS[0]])
+    run(dataset, tmp_path / "ours", source="folder", path=tmp_path / "theirs")
+    for name in IDS:
+        assert np.array_equal(read_mask(tmp_path / "ours" / f"{name}.png"), maps[name])
+    # A changed original is taken over: nothing is kept.
+    write_grey(tmp_path / "theirs" / "0" / f"{IDS[0]}.png", maps[IDS[1]])
+    run(dataset, tmp_path / "ours", source="folder", path=tmp_path / "theirs", threshold=99)
+    assert np.array_equal(read_mask(tmp_path / "ours" / f"{IDS[0]}.png"), (maps[IDS[1]] > 99) * 255)
+
+
+def test_bad_folders(dataset, tmp_path):
+    theirs = tmp_path / "theirs"
+    with pytest.raises(FileNotFoundError, match="no folder of saliency maps"):
+        run(dataset, tmp_path / "ours", source="folder", path=theirs)
+    for name in IDS[:2]:
+        write_grey(theirs / f"{name}.png", np.zeros((64, 64), np.uint8))
+    with pytest.raises(FileNotFoundError, match="has no map for 1 of the 3 images: val_00002"):
+        run(dataset, tmp_path / "ours", source="folder", path=theirs)
+    write_grey(theirs / f"{IDS[2]}.png", np.zeros((64, 60), np.uint8))
+    with pytest.raises(ValueError, match=r"val_00002\.png: expected 64 x 64 pixels as its image has, found 60 x 64"):
+        run(dataset, tmp_path / "ours", source="folder", path=theirs)
+    assert not (tmp_path / "ours" / "saliency.json").exists()
+    write_grey(theirs / "again" / f"{IDS[2]}.png", np.zeros((64, 64), np.uint8))
+    with pytest.raises(ValueError, match="two saliency maps of val_00002"):
+        run(dataset, tmp_path / "ours", source="folder", path=theirs)
+
+
+def test_thresholds():
+    ramp = np.arange(256, dtype=np.uint8)[None]
+    assert np.array_equal(binarise(ramp, "keep"), ramp)
+    assert (binarise(ramp, 0) > 0).sum() == 255
+    assert (binarise(ramp, 254) > 0).sum() == 1
+    two = np.repeat(np.uint8([[40, 60, 200, 220]]), 9, 0)
+    assert np.array_equal(binarise(two, "otsu"), np.repeat(np.uint8([[0, 0, 255, 255]]), 9, 0))
+    for value in (0, 90, 255):
+        assert not binarise(np.full((4, 4), value, np.uint8), "otsu").any()
+
+
+def test_an_interrupted_run_is_taken_up(dataset, tmp_path):
+    folder = tmp_path / "saliency"
+    jobs = make_saliency(dataset, ["val"], folder, SaliencySettings())
+    kept = next(jobs)
+    jobs.close()
+    assert not (folder / "saliency.json").exists()
+    os.utime(kept, (1, 1))
+    assert len(run(dataset, folder)) == 3
+    assert kept.stat().st_mtime == 1
+    content = kept.read_bytes()
+    # Other settings, other data: everything anew.
+    run(dataset, folder, threshold=3)
+    assert kept.stat().st_mtime > 1
+    os.utime(kept, (1, 1))
+    shapes.prepare(dataset.folder, ShapesSettings(train=1, val=3, test=1, seed=5))
+    run(open_dataset(dataset.folder), folder, threshold=3)
+    assert kept.stat().st_mtime > 1
+    assert kept.read_bytes() != content
+
+
+def test_a_folder_with_other_pictures_is_left_alone(dataset, tmp_path):
+    write_grey(tmp_path / "mine" / "holiday.png", np.zeros((2, 2), np.uint8))
+    with pytest.raises(ValueError, match="holds pictures that `getam saliency` has not made"):
+        run(dataset, tmp_path / "mine")
+    assert (tmp_path / "mine" / "holiday.png").exists()
+
+
+def test_bad_settings(tmp_path):
+    for settings, message in (
+        ({"source": "magic"}, "source: expected one of background, border, u2net, folder, got 'magic'"),
+        ({"source": "u2net"}, "path: source 'u2net' needs one"),
+        ({"path": tmp_path}, "path: source 'background' has none"),
+        ({"threshold": 255}, "threshold: expected 0..254, otsu or keep, got 255"),
+        ({"threshold": "half"}, "threshold: expected 0..254, otsu or keep, got 'half'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            SaliencySettings(**settings)
+
+
+def test_command(dataset, tmp_path, capsys):
+    folder = tmp_path / "saliency"
+    command = ["saliency", str(dataset.folder), "--output", str(folder), "--workers", "1"]
+    assert main([*command, "--source", "border", "--splits", "val", "--threshold", "100"]) == 0
+    assert capsys.readouterr().out == f"3 maps in {folder}\n"
+    assert main(["check", str(dataset.folder), "--splits", "val", "--saliency", str(folder), "--workers", "1"]) == 0
+    assert "salient pixels" in capsys.readouterr().out
+    assert main([*command, "--threshold", "x"]) == 1
+    assert "getam: error: threshold: expected" in capsys.readouterr().err
+    (folder / f"{IDS[1]}.png").unlink()
+    assert main(["check", str(dataset.folder), "--splits", "val", "--saliency", str(folder), "--workers", "1"]) == 1
+    assert "1 images cannot be used:" in capsys.readouterr().err
+
+
+def test_unreadable_photograph(dataset, tmp_path):
+    dataset.split("val").image(IDS[1]).write_bytes(b"\xff\xd8 no photograph")
+    with pytest.raises(ValueError, match=r"val_00001\.jpg cannot be read as an image"):
+        run(dataset, tmp_path / "saliency")

@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 
-from getam.commands import check, prepare, refine, saliency
+from getam.commands import check, fetch, prepare, refine, saliency, unpack
 
-_COMMANDS = (prepare, saliency, check, refine)  # in the order of the data flow
+_COMMANDS = (fetch, unpack, prepare, saliency, check, refine)  # in the order of the data flow
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

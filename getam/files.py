@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,14 +21,40 @@ def written(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        yield unfinished
-        unfinished.replace(path)
+        with naming_a_full_disk(path):
+            yield unfinished
+            unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming_a_full_disk(path: Path) -> Iterator[None]:
+    """Gives the errors of a full disk, which often name no file, the name of the file that was to be written."""
+    try:
+        yield
     except OSError as error:
         if error.errno in _FULL:
             raise OSError(error.errno, "the disk is full: could not write", str(path)) from error
         raise
-    finally:
-        unfinished.unlink(missing_ok=True)
+
+
+def check_free_space(folder: Path, needed: int, purpose: str) -> None:
+    """An OSError that says what is missing, unless the folder's disk has room for so many bytes."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        message = f"{purpose} needs {readable_size(needed)} on the disk, {readable_size(free)} are free"
+        raise OSError(errno.ENOSPC, message, str(folder))
+
+
+def readable_size(size: int) -> str:
+    """A number of bytes for people: `1.9 GiB`."""
+    value, unit = float(size), "bytes"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if value < 1024:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
 
 
 def write_text(path: Path, text: str) -> None:

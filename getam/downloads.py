@@ -14,7 +14,7 @@ from getam.archives import Archive, Content, Digest, Lock, by_hand, disagreement
 from getam.files import check_free_space, naming_a_full_disk
 from getam.progress import progress
 
-_CHUNK = 2**18
+_CHUNK = 2**14  # what is lost of a broken transfer is less than one
 _LONGEST_WAIT = 60.0  # seconds, whatever a server asks for
 _TRANSIENT = (408, 425, 429)  # and 5xx
 _IN_BYTES = {"unit": "B", "unit_scale": True, "unit_divisor": 1024}

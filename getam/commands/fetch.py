@@ -17,8 +17,8 @@ def add(commands) -> None:
     parser = commands.add_parser(
         "fetch",
         help="download archives and verify them",
-        description="Downloads archives of the registry and verifies them. An interrupted download is taken up again; a "
-        "file that you have put there yourself is only verified.",
+        description="Downloads archives of the registry and verifies them. An interrupted download is taken up again; "
+        "a file that you have put there yourself is only verified.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="of the registry; without any they are listed")

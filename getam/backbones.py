@@ -13,10 +13,9 @@ from timm.models import VisionTransformer
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-WeightStandardisation = Literal["released", "paper"]
+from getam.images import IMAGE_MEAN, IMAGE_STD
 
-# The released code normalises the input of every backbone with ImageNet's statistics.
-IMAGE_MEAN, IMAGE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+WeightStandardisation = Literal["released", "paper"]
 
 # The decoder's taps are numbered 1 to 4, and have these strides whatever the transformer's own.
 TAP_STRIDES = {"1": 4, "2": 8, "3": 16, "4": 32}

@@ -1,11 +1,14 @@
 """The same function on many files, several at once."""
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from itertools import islice
 from multiprocessing import get_context
 from typing import TypeVar
+
+import torch
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -28,7 +31,10 @@ def map_unordered(function: Callable[[Job], Result], jobs: Iterable[Job], worker
         yield from map(function, jobs)
         return
     waiting = iter(jobs)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+    # One clean process imports what this one has of the package, and every worker is a copy of it.
+    context = get_context("forkserver")
+    context.set_forkserver_preload([name for name in sys.modules if name.split(".")[0] == "getam"])
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
         running = {pool.submit(function, job) for job in islice(waiting, workers * _AHEAD)}
         try:
             while running:
@@ -42,6 +48,4 @@ def map_unordered(function: Callable[[Job], Result], jobs: Iterable[Job], worker
 
 
 def _one_thread() -> None:
-    import torch
-
     torch.set_num_threads(1)

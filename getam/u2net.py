@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from getam.backbones import IMAGE_MEAN, IMAGE_STD
+from getam.images import IMAGE_MEAN, IMAGE_STD
 
 _SIDE = 320
 

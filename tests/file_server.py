@@ -82,9 +82,9 @@ class Handler(BaseHTTPRequestHandler):
         if attachment:
             self.send_header("Content-Disposition", f'attachment; filename="{attachment}"')
         self.end_headers()
-        body = content[start:]
-        for position in range(0, len(body[:stop_after]), CHUNK):
-            self.wfile.write(body[position : min(position + CHUNK, len(body[:stop_after]))])
+        body = memoryview(content)[start:][:stop_after]
+        for position in range(0, len(body), CHUNK):
+            self.wfile.write(body[position : position + CHUNK])
         if stop_after is not None or not announce:
             self.close_connection = True
             self.wfile.flush()

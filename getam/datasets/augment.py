@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from getam.backbones import IMAGE_MEAN
+from getam.images import IMAGE_MEAN
 
 # What is zero after normalisation, rounded to 8 bits; the validity mask makes it exactly zero.
 _PADDING = torch.tensor(IMAGE_MEAN).mul(255).round().to(torch.uint8)[:, None, None]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from filelock import FileLock
 
 from getam.files import readable_size, write_text
 
@@ -161,13 +162,15 @@ class Lock:
         """Keeps what was found, unless an entry is there or the registry knows better."""
         if not archive.needs_lock:
             return
-        # Another fetch may have written since.
-        entries = Lock(self.path)._entries
-        if archive.name in entries:
-            return
-        entries[archive.name] = content
-        listed = {name: {"size": entry.size, "sha256": entry.sha256} for name, entry in sorted(entries.items())}
-        write_text(self.path, _LOCK_HEADER + yaml.safe_dump(listed, sort_keys=False))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # Fetches of other archives, which run at the same time in a workflow, add theirs.
+        with FileLock(self.path.with_name(f".{self.path.name}.lock")):
+            entries = Lock(self.path)._entries
+            if archive.name in entries:
+                return
+            entries[archive.name] = content
+            listed = {name: {"size": entry.size, "sha256": entry.sha256} for name, entry in sorted(entries.items())}
+            write_text(self.path, _LOCK_HEADER + yaml.safe_dump(listed, sort_keys=False))
         self._entries = entries
 
 

@@ -95,7 +95,7 @@ class _Partial:
 
     Attributes:
         checked: whether a checksum will tell if the bytes are the right ones, wherever they came from.
-        earlier: whether some of them were there before the present mirror was asked.
+        resumed: whether they come from more than one answer.
         validator: the server's mark of the version that the bytes are of.
     """
 
@@ -128,7 +128,7 @@ class _Partial:
         if not keep:
             self.path.unlink(missing_ok=True)
         self._digest = Digest(md5=self.archive.md5 is not None)
-        self.earlier, self.validator = False, None
+        self.resumed, self.validator = False, None
 
     def read(self) -> None:
         """Takes the file's content for what has come."""
@@ -157,8 +157,8 @@ def _from_server(url: str, partial: _Partial, attempts: int, wait: float, timeou
     """Leaves the right file in `partial`, or raises _MirrorError."""
     if not partial.checked:
         partial.clear()  # the bytes of another mirror may be of another version
-    partial.earlier, partial.validator = partial.size > 0, None
-    fruitless, furthest = 0, partial.size
+    partial.resumed, partial.validator = partial.size > 0, None
+    fruitless, furthest, started_over = 0, partial.size, False
     with requests.Session() as session:
         while True:
             try:
@@ -173,11 +173,11 @@ def _from_server(url: str, partial: _Partial, attempts: int, wait: float, timeou
             problem = partial.problem
             if problem is None:
                 return
-            mixed = partial.earlier
+            mixed = partial.resumed
             partial.clear()
-            if not mixed:
+            if not mixed or started_over:
                 raise _MirrorError(problem)
-            furthest = 0  # the bytes that were there before may be the wrong ones: once more without them
+            furthest, started_over = 0, True  # the parts may be of different files: once more from nothing
 
 
 def _receive(session: requests.Session, url: str, partial: _Partial, timeout: tuple[float, float]) -> None:
@@ -202,6 +202,8 @@ def _receive(session: requests.Session, url: str, partial: _Partial, timeout: tu
                 return
             total = _announced_size(response, partial)
             partial.validator = _validator(response)
+            # Some servers announce a .tgz as a gzip encoding of a .tar: the file is what they send, not what is in it.
+            response.raw.headers.pop("Content-Encoding", None)
             partial.append(response.iter_content(_CHUNK), total)
     except (requests.exceptions.SSLError, requests.exceptions.InvalidURL, requests.TooManyRedirects) as error:
         raise _MirrorError(str(error)) from error
@@ -235,10 +237,15 @@ def _announced_size(response: requests.Response, partial: _Partial) -> int | Non
         if not found or int(found[1]) != partial.size:
             partial.clear()
             raise _InterruptedError("answered with another range of bytes")
+        partial.resumed = True
         size = None if found[2] == "*" else int(found[2])
     else:
         length = response.headers.get("Content-Length", "")
         size = int(length) if length.isdecimal() else None
+        if size is None and not partial.checked and "chunked" not in response.headers.get("Transfer-Encoding", ""):
+            raise _MirrorError("does not say how large the file is, so that nobody would notice if a part were missing")
+    if size == 0:
+        raise _MirrorError("sends an empty file")
     if None not in (size, partial.expected_size) and size != partial.expected_size:
         raise _MirrorError(f"its file has {size} bytes, expected {partial.expected_size}")
     if response.status_code == 200:

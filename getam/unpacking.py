@@ -1,7 +1,9 @@
 """Unpacking archives that nobody vouches for: everything they hold lands inside the target folder, or nothing does."""
 
+import errno
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -18,7 +20,18 @@ from getam.provenance import file_digest
 MOST_MEMBERS = 2_000_000
 MOST_TIMES_LARGER = 20  # than the archive; photographs hardly shrink, annotations five times
 _CHUNK = 2**20
-_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError, EOFError, NotImplementedError)
+_DAMAGED = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    LZMAError,
+    EOFError,
+    NotImplementedError,
+    struct.error,
+    UnicodeError,
+)
+# Of gzip and bz2, which raise plain OSErrors for bad data, and of a seek to where a broken offset points.
+_DAMAGED_ERRNO = (None, errno.EINVAL)
 
 
 class _Member(NamedTuple):
@@ -84,10 +97,10 @@ def _is_complete(target: Path, manifest: dict) -> bool:
 
 def _extract(archive: Path, staging: Path, only: Sequence[str], limit: float) -> None:
     """Writes the selected files; ValueError for whatever must not be in an archive."""
-    kinds: dict[PurePosixPath, bool] = {}
+    kinds = {PurePosixPath(): False}
     left = limit
     try:
-        members = _zip_members(archive, only) if zipfile.is_zipfile(archive) else _tar_members(archive, only)
+        members = _zip_members(archive, only) if _is_zip(archive) else _tar_members(archive, only)
         for member in progress(members, desc=f"unpack {archive.name}", unit="file"):
             _note(archive, kinds, member)
             if member.content is None:
@@ -97,7 +110,9 @@ def _extract(archive: Path, staging: Path, only: Sequence[str], limit: float) ->
                 raise ValueError(f"{archive} is refused: its files would take more than {readable_size(int(limit))}")
             check_free_space(staging, member.size, f"{member.path} of {archive.name}")
             _write(staging / member.path, member.content)
-    except _DAMAGED as error:
+    except (*_DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in _DAMAGED_ERRNO:
+            raise
         raise ValueError(f"{archive} is damaged, or no tar or zip archive: {error}") from error
     if not any(staging.iterdir()):
         raise FileNotFoundError(f"{archive} holds no file" + (f" that begins with {' or '.join(only)}" if only else ""))
@@ -116,6 +131,12 @@ def _note(archive: Path, kinds: dict[PurePosixPath, bool], member: _Member) -> N
         kinds.setdefault(parent, False)
 
 
+def _is_zip(archive: Path) -> bool:
+    # By its beginning: zipfile.is_zipfile looks at the end, where a tar may have a zip archive as its last member.
+    with archive.open("rb") as file:
+        return file.read(2) == b"PK"
+
+
 def _tar_members(archive: Path, only: Sequence[str]) -> Iterator[_Member]:
     with tarfile.open(archive) as tar:
         for entry in tar:
@@ -126,6 +147,16 @@ def _tar_members(archive: Path, only: Sequence[str]) -> Iterator[_Member]:
                 if not entry.isreg():
                     raise ValueError(f"{archive} is refused: {path} is a link or a device")
                 yield _Member(path, entry.size, tar.extractfile(entry))
+        _check_end(tar)
+
+
+def _check_end(tar: tarfile.TarFile) -> None:
+    """Reads to the end: tarfile takes a broken header for it, and leaves the checksum of a compressed stream unread."""
+    tar.fileobj.seek(tar.offset)
+    if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError(f"no member and no end mark at {tar.offset}")
+    while tar.fileobj.read(_CHUNK):
+        pass
 
 
 def _zip_members(archive: Path, only: Sequence[str]) -> Iterator[_Member]:
@@ -145,8 +176,9 @@ def _zip_members(archive: Path, only: Sequence[str]) -> Iterator[_Member]:
 
 
 def _checked_path(archive: Path, name: str) -> PurePosixPath:
+    name.encode()  # a UnicodeError where it is no UTF-8: the manifest could not say it
     path = PurePosixPath(name)
-    outside = path.is_absolute() or ".." in path.parts
+    outside = not name or path.is_absolute() or ".." in path.parts
     if outside or "\\" in name or "\0" in name or PureWindowsPath(name).drive:
         raise ValueError(f"{archive} is refused: {name!r} may lie outside of the folder")
     return path

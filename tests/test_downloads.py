@@ -1,6 +1,7 @@
 """Downloads against a real server that behaves badly, and the registry and lock that say what is right."""
 
 import errno
+import gzip
 import hashlib
 import os
 import signal
@@ -293,6 +294,60 @@ def test_two_at_once(server, folder, lock):
     for thread in threads:
         thread.join()
     assert server.ranges["/good"] == [None]
+
+
+def test_without_a_checksum_a_missing_end_would_go_unnoticed(server, folder, lock):
+    server.behaviours["/open"] = lambda handler: handler.send_file(CONTENT, stop_after=PART, announce=False)
+    server.files["/empty"] = b""
+    message = failure(archive(server, "/open", "/empty", size=None, sha256=None), folder, lock)
+    assert "does not say how large the file is" in message
+    assert "sends an empty file" in message
+    assert not lock.path.exists()
+
+
+def test_a_wrong_rest_is_dropped_with_its_beginning(server, folder, lock):
+    def wrong_rest(handler):
+        handler.send_file(OTHER if handler.attempt == 2 else CONTENT, stop_after=PART if handler.attempt == 1 else None)
+
+    server.behaviours["/mixed"] = wrong_rest
+    get(archive(server, "/mixed"), folder, lock)
+    assert server.ranges["/mixed"] == [None, f"bytes={PART}-", None]
+    server.behaviours["/never"] = lambda handler: handler.send_file(OTHER, stop_after=200_000)
+    (folder / FILE).unlink()
+    assert "its sha256 is" in failure(archive(server, "/never"), folder, lock)
+
+
+def test_compressed_files_stay_compressed(server, folder, lock):
+    """As servers send a .tgz that take it for a .tar in an encoding."""
+    compressed = gzip.compress(CONTENT)
+
+    def encoded(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Encoding", "x-gzip")
+        handler.send_header("Content-Length", str(len(compressed)))
+        handler.end_headers()
+        handler.wfile.write(compressed)
+
+    server.behaviours["/encoded"] = encoded
+    wanted = archive(server, "/encoded", size=len(compressed), sha256=hashlib.sha256(compressed).hexdigest())
+    path, _ = fetch(wanted, folder, lock, **FAST)
+    assert path.read_bytes() == compressed
+
+
+def test_fetches_at_once_share_a_lock(server, tmp_path):
+    path, together = tmp_path / "archives.lock.yaml", threading.Barrier(8)
+
+    def fetch_one(number: int) -> None:
+        wanted, lock = Archive(f"name{number}", f"{number}.tar", (server.url("/good"),)), Lock(path)
+        together.wait()
+        fetch(wanted, tmp_path, lock, **FAST)
+
+    threads = [threading.Thread(target=fetch_one, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert path.read_text().count(SHA256) == 8
 
 
 def test_google_drive(folder, lock, monkeypatch):

@@ -217,6 +217,86 @@ def test_damaged(tmp_path, kind):
         unpack(tmp_path / "none.tar", tmp_path / "out")
 
 
+@pytest.mark.parametrize("where", ["between", "in a header", "before the end mark"])
+def test_a_tar_that_ends_early(tmp_path, where):
+    """tarfile itself takes the missing rest for the end."""
+    archive = write_tar(tmp_path / "archive.tar")
+    with tarfile.open(archive) as tar:
+        starts = [entry.offset for entry in tar]
+        end = tar.offset
+    length = {"between": starts[2], "in a header": starts[2] + 100, "before the end mark": end}[where]
+    archive.write_bytes(archive.read_bytes()[:length])
+    with pytest.raises(ValueError, match=r"archive\.tar is damaged"):
+        unpack(archive, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_broken_header(tmp_path):
+    archive = write_tar(tmp_path / "archive.tar")
+    with tarfile.open(archive) as tar:
+        start = tar.getmembers()[2].offset
+    content = bytearray(archive.read_bytes())
+    content[start] ^= 1
+    archive.write_bytes(content)
+    with pytest.raises(ValueError, match=r"archive\.tar is damaged"):
+        unpack(archive, tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["w:gz", "w:bz2", "w:xz"])
+def test_the_checksum_of_a_stream(tmp_path, kind):
+    """It stands at the end, where tarfile need not read any more."""
+    archive = write_tar(tmp_path / "archive", mode=kind)
+    content = bytearray(archive.read_bytes())
+    content[-7] ^= 1
+    archive.write_bytes(content)
+    with pytest.raises(ValueError, match="archive is damaged"):
+        unpack(archive, tmp_path / "out")
+
+
+def test_a_tar_with_a_zip_at_its_end(tmp_path):
+    inner = write_zip(tmp_path / "inner.zip").read_bytes()
+    manifest = unpack(write_tar(tmp_path / "a.tar", {**FILES, "inner.zip": inner}), tmp_path / "out")
+    assert manifest["files"] == len(FILES) + 1
+    assert found_in(tmp_path / "out") == {**FILES, "inner.zip": inner}
+
+
+@pytest.mark.parametrize("what", ["offset", "name"])
+def test_a_broken_directory_of_a_zip(tmp_path, what):
+    archive = write_zip(tmp_path / "a.zip")
+    content = bytearray(archive.read_bytes())
+    entry, end = content.index(b"PK\x01\x02"), content.rindex(b"PK\x05\x06")
+    if what == "offset":
+        content[end + 16 : end + 20] = b"\xff\xff\xff\x7f"
+    else:
+        content[entry + 8 : entry + 10] = b"\x00\x08"  # the name is in UTF-8
+        content[entry + 46] = 0xFF
+    archive.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.zip is damaged"):
+        unpack(archive, tmp_path / "out")
+
+
+def test_a_name_that_is_no_text(tmp_path):
+    archive = write_tar(tmp_path / "a.tar", {"folder\udcff/a": b""})
+    with pytest.raises(ValueError, match=r"a\.tar is damaged.*can't encode"):
+        unpack(archive, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_tar_of_the_folder_itself(tmp_path):
+    """As `tar -C folder -c .` makes it; a file in the place of the folder is refused."""
+    archive = tmp_path / "a.tar"
+    with tarfile.open(archive, "w") as tar:
+        folder = tarfile.TarInfo("./")
+        folder.type = tarfile.DIRTYPE
+        tar.addfile(folder)
+        tar.addfile(tarfile.TarInfo("./a"))
+    assert unpack(archive, tmp_path / "out")["folders"] == {".": 1}
+    with tarfile.open(archive, "w") as tar:
+        tar.addfile(tarfile.TarInfo("."))
+    with pytest.raises(ValueError, match="stands twice in it"):
+        unpack(archive, tmp_path / "out")
+
+
 def test_killed_while_unpacking(tmp_path):
     """SIGKILL: no manifest, nothing in place; the next run does it all and cleans up."""
     files = {f"folder/{i:05d}.txt": os.urandom(100) for i in range(20_000)}

@@ -27,9 +27,15 @@ $(STAMP): pyproject.toml envs/requirements.lock setup.py $(wildcard csrc/*)
 	    "headers (Debian and Ubuntu: apt-get install python3-dev); see $(VENV)/pydensecrf.log" >&2
 	@touch $@
 
-# A few minutes on two cores: a classifier from scratch, the maps of every method, a sheet to look at.
+# A few minutes on two cores: a data set is drawn, what stands out in it is found, a classifier is trained from scratch,
+# and the maps of every method are compared, in a table and a sheet to look at.
 demo: setup
-	$(BIN)/python -m benchmarks.map_quality --table results/demo/map_quality.csv --sheet results/demo/maps.png drawn
+	$(BIN)/getam prepare shapes --output resources/datasets/shapes
+	$(BIN)/getam saliency resources/datasets/shapes --source border --output resources/saliency/shapes
+	$(BIN)/python -m benchmarks.contact_sheet resources/datasets/shapes results/demo/shapes.png \
+	  --saliency resources/saliency/shapes
+	$(BIN)/python -m benchmarks.map_quality --table results/demo/map_quality.csv --sheet results/demo/maps.png \
+	  resources/datasets/shapes
 
 test: setup
 	$(BIN)/python -m pytest

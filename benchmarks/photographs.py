@@ -2,8 +2,9 @@
 
     python -m benchmarks.photographs NETWORK docs/maps.png
 
-NETWORK is what `python -m benchmarks.map_quality --weights-out NETWORK voc ...` has trained. The photographs come with
-scikit-image: the astronaut Eileen Collins (NASA, public domain) and Chelsea the cat (CC0, Stefan van der Walt).
+NETWORK is what `python -m benchmarks.map_quality --weights FILE --weights-out NETWORK ...` has trained on VOC. The
+photographs come with scikit-image: the astronaut Eileen Collins (NASA, public domain) and Chelsea the cat (CC0, Stefan
+van der Walt).
 """
 
 import argparse

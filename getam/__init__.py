@@ -30,6 +30,7 @@ _HOMES = {
     "load_released_checkpoint": "checkpoints",
     "normalise_images": "backbones",
     "normalise_maps": "refinement",
+    "open_dataset": "datasets.prepared",
     "refine_maps": "refinement",
     "saliency_loss": "losses",
     "saliency_target": "pseudo_labels",

@@ -21,6 +21,7 @@ import numpy as np
 
 from getam.files import read_json, write_json, write_text
 from getam.images import image_size, read_mask
+from getam.progress import progress
 
 DESCRIPTION = "dataset.json"
 _SEPARATOR = "|"  # some of COCO's class names have spaces, none has this
@@ -172,7 +173,7 @@ def _check_files(split: Split) -> None:
     if split.masks is None:
         return
     _check_present(split.masks, [split.mask(name) for name in split.ids], f"masks of split {split.name!r}")
-    for name in split.ids:
+    for name in progress(split.ids, desc=f"sizes of {split.name}", unit="image"):
         expected = image_size(split.image(name))
         if image_size(split.mask(name)) != expected:
             read_mask(split.mask(name), expected)  # says what is wrong

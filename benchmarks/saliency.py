@@ -5,7 +5,8 @@
 DATASET is what `getam prepare` has written; a pixel of any class is salient, unknown ones do not count. FOLDER holds
 images/ and u2netp_pred/, whose maps are cut at one half. As usual in the saliency literature: the mean absolute error,
 and the largest F-measure (beta^2 = 0.3) over 256 thresholds, precision and recall being averaged over the images; and
-the IoU over all pixels at each map's Otsu threshold, which is what training would see.
+the IoU over all pixels, at the one threshold that is best for all maps and at each map's Otsu threshold, which is what
+training would see.
 """
 
 import argparse
@@ -65,6 +66,7 @@ def of_samples(folder: Path, limit: int) -> Truth:
 def score(method: Callable[[np.ndarray], np.ndarray], truth: Truth) -> dict[str, str]:
     """The columns of one row."""
     errors, precisions, recalls, overlap, spent = [], [], [], np.zeros(2), []
+    intersection, union = np.zeros(256), np.zeros(256)  # at each threshold, from the highest down
     for image, salient, known in truth:
         start = time.perf_counter()
         saliency = method(image)
@@ -75,6 +77,8 @@ def score(method: Callable[[np.ndarray], np.ndarray], truth: Truth) -> dict[str,
         hits, all_pixels = (np.bincount(part, minlength=256)[::-1].cumsum() for part in (grey[salient], grey))
         precisions.append(hits / np.maximum(all_pixels, 1))
         recalls.append(hits / max(hits[-1], 1))
+        intersection += hits
+        union += all_pixels + hits[-1] - hits
         cut = binarise(grey[None], OTSU)[0] > 0 if method is not everything else salient | True
         overlap += (cut & salient).sum(), (cut | salient).sum()
     precision, recall = np.mean(precisions, 0), np.mean(recalls, 0)
@@ -82,6 +86,7 @@ def score(method: Callable[[np.ndarray], np.ndarray], truth: Truth) -> dict[str,
     return {
         "mean absolute error": f"{np.mean(errors):.3f}",
         "largest F": f"{f_measure.max():.3f}",
+        "IoU at the best threshold": f"{(intersection / np.maximum(union, 1)).max():.3f}",
         "IoU at Otsu's threshold": f"{overlap[0] / overlap[1]:.3f}",
         "images": str(len(errors)),
         "seconds per image": f"{np.median(spent):.3f}",

@@ -1,5 +1,6 @@
 """Reading photographs and masks, writing masks."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,16 @@ IMAGE_MEAN, IMAGE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 _ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap width and height
-_UNREADABLE = (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+# The last two: Pillow on broken EXIF data.
+_UNREADABLE = (
+    UnidentifiedImageError,
+    OSError,
+    ValueError,
+    SyntaxError,
+    Image.DecompressionBombError,
+    struct.error,
+    TypeError,
+)
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -43,6 +53,17 @@ def image_size(path: Path) -> tuple[int, int]:
         raise
     except _UNREADABLE as error:
         raise ValueError(f"{path} cannot be read as an image: {error}") from error
+
+
+def mask_size(path: Path) -> tuple[int, int]:
+    """(H, W) of what `read_mask` would return, from the header alone. Raises as `read_mask` does."""
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except FileNotFoundError:
+        raise
+    except _UNREADABLE as error:
+        raise ValueError(f"{path} cannot be read as a mask: {error}") from error
 
 
 def read_mask(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:

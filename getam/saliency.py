@@ -67,9 +67,11 @@ def make_saliency(
 
     Raises:
         FileNotFoundError: an image, a map or the ONNX file is missing.
-        ValueError: a file cannot be read, a map has another size than its image, or an id stands for two images. Maps
-            that are done stay.
+        ValueError: a file cannot be read, a map has another size than its image, an id stands for two images, or
+            `folder` is or lies in the folder that the maps come from. Maps that are done stay.
     """
+    if settings.source == "folder" and folder.resolve().is_relative_to(settings.path.resolve()):
+        raise ValueError(f"{folder} is, or lies in, the folder of the maps {settings.path}: it needs another place")
     images = _images(dataset, splits)
     sources = find_maps(settings.path, list(images)) if settings.source == "folder" else {}
     made_with = _made_with(dataset, splits, settings)

@@ -32,17 +32,41 @@ def overlap(saliency: np.ndarray, truth: np.ndarray) -> float:
     return (found & truth).sum() / (found | truth).sum()
 
 
+def textured_disc(centre: tuple[int, int], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Both the disc, of radius 35, and the ground of 160 x 240 pixels are waves of colour under noise."""
+    rows, columns = np.mgrid[:160, :240]
+    inside = (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 < 35**2
+    waves = np.sin(columns / 5), np.sin((rows + columns) / 7), np.cos(rows / 6)
+    ground = np.stack([60 + 15 * waves[0], 130 + 15 * waves[1], 70 + 15 * waves[2]], -1)
+    waves = np.sin(rows / 3), np.cos(columns / 4), np.sin((columns - rows) / 5)
+    image = np.where(
+        inside[..., None], np.stack([220 + 20 * waves[0], 70 + 20 * waves[1], 50 + 20 * waves[2]], -1), ground
+    )
+    image += np.random.default_rng(seed).normal(0, 8, image.shape)
+    return np.clip(image, 0, 255).astype(np.uint8), inside
+
+
 @METHODS
-@pytest.mark.parametrize("centre", [(80, 120), (80, 230)])
-def test_a_disc_is_found_also_at_the_border(method, centre):
-    image, inside = disc(160, 240, centre, 35)
+def test_range_and_repetition(method):
+    image, _ = textured_disc((80, 120), 0)
     saliency = method(image)
     assert saliency.dtype == np.float32
     assert saliency.shape == (160, 240)
     assert saliency.min() >= 0
     assert saliency.max() <= 1
-    assert overlap(saliency, inside) > (0.75 if centre == (80, 120) else 0.6)
     assert np.array_equal(method(image), saliency)
+
+
+# The border's contrast is smoothed, which makes a disc larger than it is.
+@pytest.mark.parametrize(("method", "bound"), [(background_saliency, 0.8), (border_saliency, 0.75)])
+@pytest.mark.parametrize("column", [120, 210, 215, 225, 235])  # from 205 on it is cut by the border
+def test_a_textured_disc_is_found_also_at_the_border(method, bound, column):
+    """At the border in most images only: the noise moves the superpixels, and some come to hold disc and ground."""
+    found = [
+        overlap(method(image), inside) for image, inside in (textured_disc((80, column), seed) for seed in range(6))
+    ]
+    assert np.median(found) > bound
+    assert column > 120 or min(found) > bound
 
 
 @METHODS
@@ -66,7 +90,7 @@ def test_adjacent_pairs():
 
 
 def test_boundary_connectivity():
-    """Equations 1 to 3, with the shortest paths by Floyd and Warshall."""
+    """Section 3 of the paper, with the shortest paths by Floyd and Warshall."""
     generator = np.random.default_rng(1)
     count, at_border = 12, np.arange(12) < 5
     colours = generator.normal(0, 12, (count, 3))
@@ -88,7 +112,7 @@ def test_boundary_connectivity():
 
 
 def test_optimum():
-    """No step from the optimum lowers the sum of equation 8, and its gradient there is zero."""
+    """No step from the optimum lowers the sum of the paper's section 5, and its gradient there is zero."""
     generator = np.random.default_rng(2)
     count = 9
     pairs = np.array([(i, j) for i in range(count) for j in range(i + 1, count) if generator.random() < 0.5])

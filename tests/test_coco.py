@@ -117,6 +117,11 @@ def test_bad_annotations(root, tmp_path):
     assert "its size is [1, 1], the image's [40, 50]" in error(lambda c: c["annotations"][0].update(segmentation=wrong))
     assert "other categories" in error(lambda c: c["categories"].pop())
     assert "expected 50 x 40 pixels as its image has, found 51 x 40" in error(lambda c: c["images"][0].update(width=51))
+    assert "lists image 'COCO_val2014_000000000004' 2 times" in error(lambda c: c["images"].append(c["images"][0]))
+    assert "lists category id 3 2 times" in error(lambda c: c["categories"].append({"id": 3, "name": "lorry"}))
+    assert "lists category name 'car' 2 times" in error(lambda c: c["categories"].append({"id": 9, "name": "car"}))
+    short = {"size": [HEIGHT, WIDTH], "counts": [0, 5]}
+    assert "its runs cover 5 pixels" in error(lambda c: c["annotations"][0].update(segmentation=short))
     assert "are missing" in error(lambda c: c["images"][0].update(file_name="COCO_val2014_000000000005.jpg"))
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match="2 images with and 1 without objects, COCO 2014 has 82081 and 702"):

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from getam.background_detection import background_saliency
 from onnx import TensorProto, helper
 from PIL import Image
 
+from getam.background_detection import background_saliency
 from getam.cli import main
 from getam.datasets import shapes
 from getam.datasets.prepared import DataSet, open_dataset
@@ -130,6 +130,15 @@ def test_bad_folders(dataset, tmp_path):
     write_grey(theirs / "again" / f"{IDS[2]}.png", np.zeros((64, 64), np.uint8))
     with pytest.raises(ValueError, match="two saliency maps of val_00002"):
         run(dataset, tmp_path / "ours", source="folder", path=theirs)
+
+
+def test_maps_are_not_made_where_they_come_from(dataset, tmp_path):
+    folder = tmp_path / "maps"
+    run(dataset, folder, threshold="keep")
+    for output in (folder, folder / "cut"):
+        with pytest.raises(ValueError, match="is, or lies in, the folder of the maps"):
+            run(dataset, output, source="folder", path=folder, threshold=127)
+    assert len(list(folder.glob("*.png"))) == 3
 
 
 def test_thresholds():

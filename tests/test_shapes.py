@@ -9,6 +9,7 @@ from PIL import Image
 
 from benchmarks import trivial
 from getam.datasets import shapes, voc
+from getam.datasets.prepared import open_dataset
 from getam.datasets.shapes import CLASSES, ShapesSettings, draw
 from getam.files import read_json
 
@@ -105,3 +106,21 @@ def test_full_disk(small_disk):
     assert "getam: error: [Errno 28] the disk is full: could not write" in done.stderr
     assert "dataset.json" not in done.stdout
     assert "/." not in done.stdout
+
+
+def test_an_interrupted_run_leaves_no_description(tmp_path, monkeypatch):
+    """Half of the files being new, the old description must not pass them off as a data set."""
+    few = ShapesSettings(train=2, val=1, test=1)
+    shapes.prepare(tmp_path, few)
+    monkeypatch.setattr(shapes, "write_mask", lambda path, mask: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        shapes.prepare(tmp_path, few)
+    with pytest.raises(FileNotFoundError, match="is no prepared data set"):
+        open_dataset(tmp_path)
+
+
+def test_another_data_set_is_left_alone(tmp_path):
+    (tmp_path / "dataset.json").write_text('{"name": "voc"}')
+    with pytest.raises(ValueError, match="holds the data set 'voc': 'shapes' needs a folder of its own"):
+        shapes.prepare(tmp_path, ShapesSettings(train=1, val=1, test=1))
+    assert [path.name for path in tmp_path.iterdir()] == ["dataset.json"]

@@ -119,6 +119,27 @@ def test_moved_together(root, tmp_path, monkeypatch):
     assert split.mask(VAL[0]).is_file()
 
 
+def test_symbolic_links(root, tmp_path, monkeypatch):
+    """From a folder that is a link, `..` leads to where it points."""
+    monkeypatch.chdir(tmp_path)
+    Path("disk/deep/est").mkdir(parents=True)
+    Path("made").symlink_to("disk/deep/est")
+    split = voc.prepare(Path("VOCdevkit/VOC2012"), Path("made/voc"), subset=True).split("val")
+    assert split.image(VAL[0]).is_file()
+    assert split.mask(VAL[0]).is_file()
+
+
+def test_ids(root, tmp_path):
+    lists = root / "ImageSets" / "Segmentation"
+    lists.joinpath("val.txt").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(VAL).encode())
+    assert voc.split_ids(root, "val") == list(VAL)
+    for name in ("a,b", '"a"', "a/b"):
+        write_annotation(root / "Annotations" / f"{name}.xml", "cat")
+        lists.joinpath("val.txt").write_text(name)
+        with pytest.raises(ValueError, match=f"split 'val': '{name}' is no id"):
+            voc.prepare(root, tmp_path / "voc", subset=True)
+
+
 def test_changed_list_is_noticed(root, tmp_path):
     made = voc.prepare(root, tmp_path / "voc", subset=True)
     with pytest.raises(ValueError, match="no split 'test'; it has train, val"):

@@ -8,7 +8,7 @@ included. Images without any are listed apart.
 """
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +18,7 @@ import numpy as np
 from pycocotools import mask as rle
 
 from getam.arguments import check_choice
-from getam.datasets.prepared import DataSet, Split, digest_of, pixel_digest, write_dataset
+from getam.datasets.prepared import DataSet, Split, begin_dataset, digest_of, pixel_digest, write_dataset
 from getam.images import write_mask
 from getam.parallel import map_unordered
 from getam.progress import progress
@@ -78,6 +78,7 @@ def prepare(
             )
         for chosen, suffix in ((with_objects, ""), (without, "_without_objects")):
             if chosen:
+                begin_dataset(folder, "coco")
                 split = f"{name}{suffix}"
                 masks = folder / "masks" / split
                 digests[split] = _write_masks(chosen, masks, crowd, split, workers)
@@ -113,6 +114,14 @@ def read_instances(path: Path) -> tuple[tuple[str, ...], list[Image]]:
         ]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} has no instances as COCO writes them: {error!r}") from error
+    for what, values in (
+        ("category id", [category["id"] for category in categories]),
+        ("category name", [category["name"] for category in categories]),
+        ("image", [image.name for image in images]),
+    ):
+        value, times = Counter(values).most_common(1)[0] if values else (None, 0)
+        if times > 1:
+            raise ValueError(f"{path} lists {what} {value!r} {times} times")
     if instances:
         raise ValueError(f"{path}: an annotation is of image {next(iter(instances))}, which is not listed")
     return tuple(category["name"] for category in categories), images
@@ -150,7 +159,11 @@ def _encode(instance: dict, size: tuple[int, int]) -> dict:
             return rle.merge(rle.frPyObjects(outline, *size))
         if list(outline["size"]) != list(size):
             raise ValueError(f"its size is {outline['size']}, the image's {list(size)}")
-        return rle.frPyObjects(outline, *size) if isinstance(outline["counts"], list) else outline
+        if not isinstance(outline["counts"], list):
+            return outline
+        if sum(outline["counts"]) != size[0] * size[1]:
+            raise ValueError(f"its runs cover {sum(outline['counts'])} pixels")  # decoded, the rest would be chance
+        return rle.frPyObjects(outline, *size)
     except Exception as error:  # pycocotools raises plain Exception
         raise ValueError(f"annotation {instance['id']} has no readable outline: {error!r}") from error
 

@@ -12,6 +12,7 @@ import csv
 import hashlib
 import io
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,10 +21,11 @@ from pathlib import Path
 import numpy as np
 
 from getam.files import read_json, write_json, write_text
-from getam.images import image_size, read_mask
+from getam.images import image_size, mask_size, read_mask
 from getam.progress import progress
 
 DESCRIPTION = "dataset.json"
+_ID = re.compile(r"[\w.-]+")  # what is safe in paths and lists
 _SEPARATOR = "|"  # some of COCO's class names have spaces, none has this
 
 
@@ -81,6 +83,20 @@ class DataSet:
         if name not in self.splits:
             raise ValueError(f"{self.folder}: no split {name!r}; it has {', '.join(self.splits)}")
         return self.splits[name]
+
+
+def begin_dataset(folder: Path, name: str) -> None:
+    """Takes away the old description before files it describes are overwritten: half of them would pass for a whole.
+
+    Raises:
+        ValueError: the folder holds another data set.
+    """
+    path = folder / DESCRIPTION
+    if path.is_file():
+        found = read_json(path).get("name")
+        if found != name:
+            raise ValueError(f"{folder} holds the data set {found!r}: {name!r} needs a folder of its own")
+        path.unlink()
 
 
 def write_dataset(
@@ -160,12 +176,18 @@ def _as_csv(split: Split, classes: Sequence[str]) -> str:
 def _reference(path: Path, folder: Path) -> str:
     if path.is_absolute() and not path.is_relative_to(folder.absolute()):
         return str(path)
-    return Path(os.path.relpath(path, folder)).as_posix()
+    reference = os.path.relpath(path, folder)
+    if not (folder / reference).exists():  # a symbolic link on the way: `..` leads elsewhere
+        reference = os.path.relpath(path.resolve(), folder.resolve())
+    return Path(reference).as_posix()
 
 
 def _check_files(split: Split) -> None:
     if not split.ids:
         raise ValueError(f"split {split.name!r} lists no image")
+    for name in split.ids:
+        if not _ID.fullmatch(name):
+            raise ValueError(f"split {split.name!r}: {name!r} is no id: expected letters, digits and any of . _ -")
     name, times = Counter(split.ids).most_common(1)[0]
     if times > 1:
         raise ValueError(f"split {split.name!r} lists {name} {times} times")
@@ -175,7 +197,7 @@ def _check_files(split: Split) -> None:
     _check_present(split.masks, [split.mask(name) for name in split.ids], f"masks of split {split.name!r}")
     for name in progress(split.ids, desc=f"sizes of {split.name}", unit="image"):
         expected = image_size(split.image(name))
-        if image_size(split.mask(name)) != expected:
+        if mask_size(split.mask(name)) != expected:
             read_mask(split.mask(name), expected)  # says what is wrong
 
 

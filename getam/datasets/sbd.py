@@ -27,7 +27,7 @@ def all_ids(root: Path) -> list[str]:
     for path in lists:
         if not path.is_file():
             raise FileNotFoundError(f"no list of images {path}; SBD's root is the folder dataset of its archive")
-    return [name for path in lists for name in path.read_text().split()]
+    return [name for path in lists for name in path.read_text(encoding="utf-8-sig").split()]
 
 
 def read_mat_mask(path: Path) -> np.ndarray:

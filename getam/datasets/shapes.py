@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from getam.arguments import check_whole
 from getam.datasets import voc
-from getam.datasets.prepared import DataSet, digest_of, pixel_digest, write_dataset
+from getam.datasets.prepared import DataSet, begin_dataset, digest_of, pixel_digest, write_dataset
 from getam.files import write_text, written
 from getam.images import write_mask
 from getam.parallel import map_unordered
@@ -122,6 +122,7 @@ def prepare(folder: Path, settings: ShapesSettings | None = None, workers: int =
         OSError: the folder cannot be written to.
     """
     settings = settings or ShapesSettings()
+    begin_dataset(folder, "shapes")
     jobs = [(split, i) for split, count in settings.splits.items() for i in range(count)]
     drawing = map_unordered(partial(_write_image, folder, settings), jobs, workers)
     digests = dict(progress(drawing, total=len(jobs), desc="shapes", unit="image"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from getam.datasets.prepared import DataSet, Split, digest_of, pixel_digest, write_dataset
+from getam.datasets.prepared import DataSet, Split, begin_dataset, digest_of, pixel_digest, write_dataset
 from getam.datasets.sbd import all_ids, read_mat_mask, train_aug_ids
 from getam.images import read_mask, write_mask
 from getam.parallel import map_unordered
@@ -84,6 +84,7 @@ def prepare(
     if not subset:
         for found in splits:
             _check_count(found, root)
+    begin_dataset(folder, "voc")
     if sbd is not None:
         about["train_aug_masks_sha256"] = _write_train_aug_masks(root, sbd, masks, ids, workers)
     return write_dataset(folder, "voc", CLASSES, splits, about)
@@ -131,7 +132,7 @@ def split_ids(root: Path, split: str) -> list[str]:
     path = root / "ImageSets" / "Segmentation" / f"{split}.txt"
     if not path.is_file():
         raise FileNotFoundError(f"no list of images {path}; the root is the folder VOC2012")
-    ids = path.read_text().split()
+    ids = path.read_text(encoding="utf-8-sig").split()
     if not ids:
         raise ValueError(f"{path} lists no image")
     return ids

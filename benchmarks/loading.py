@@ -71,7 +71,7 @@ class UsualImages(Dataset):
 
 
 def usual(split: Split, crop: int) -> DataLoader:
-    return DataLoader(UsualImages(split, crop), BATCH, shuffle=True, drop_last=True, num_workers=1)
+    return DataLoader(UsualImages(split, crop), BATCH, shuffle=True, drop_last=True, num_workers=1, prefetch_factor=4)
 
 
 def ours(split: Split, crop: int) -> DataLoader:

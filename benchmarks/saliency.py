@@ -69,9 +69,9 @@ def score(method: Callable[[np.ndarray], np.ndarray], truth: Truth) -> dict[str,
     intersection, union = np.zeros(256), np.zeros(256)  # at each threshold, from the highest down
     for image, salient, known in truth:
         start = time.perf_counter()
-        saliency = method(image)
+        whole = method(image)
         spent.append(time.perf_counter() - start)
-        saliency, salient = saliency[known], salient[known]
+        saliency, salient = whole[known], salient[known]
         errors.append(np.abs(saliency - salient).mean())
         grey = np.rint(255 * saliency).astype(np.uint8)
         hits, all_pixels = (np.bincount(part, minlength=256)[::-1].cumsum() for part in (grey[salient], grey))
@@ -79,7 +79,8 @@ def score(method: Callable[[np.ndarray], np.ndarray], truth: Truth) -> dict[str,
         recalls.append(hits / max(hits[-1], 1))
         intersection += hits
         union += all_pixels + hits[-1] - hits
-        cut = binarise(grey[None], OTSU)[0] > 0 if method is not everything else salient | True
+        # A map of one value has no threshold of its own.
+        cut = (whole if method is everything else binarise(np.rint(255 * whole).astype(np.uint8), OTSU))[known] > 0
         overlap += (cut & salient).sum(), (cut | salient).sum()
     precision, recall = np.mean(precisions, 0), np.mean(recalls, 0)
     f_measure = (1 + BETA_SQUARED) * precision * recall / np.maximum(BETA_SQUARED * precision + recall, 1e-9)
@@ -93,14 +94,15 @@ def score(method: Callable[[np.ndarray], np.ndarray], truth: Truth) -> dict[str,
     }
 
 
-def sheet_rows(truth: Truth, every: int) -> list:
-    rows = []
-    for i, (image, salient, _) in enumerate(truth):
-        if i % every == 0:
-            maps = [method(image) for method in (background_saliency, border_saliency)]
-            cuts = [binarise(np.rint(255 * saliency).astype(np.uint8), OTSU) for saliency in maps]
-            grey = [np.rint(255 * maps[0]), cuts[0], np.rint(255 * maps[1]), cuts[1], 255 * salient]
-            rows.append(("", [image, *(np.repeat(values.astype(np.uint8)[..., None], 3, -1) for values in grey)]))
+def sheet_rows(truth: Truth, number: int) -> list:
+    """For `draw_sheet`: so many images, evenly chosen."""
+    pictures, rows = list(truth), []
+    for i in np.linspace(0, len(pictures) - 1, number).astype(int):
+        image, salient, _ = pictures[i]
+        maps = [np.rint(255 * method(image)).astype(np.uint8) for method in (background_saliency, border_saliency)]
+        cuts = [binarise(saliency, OTSU) for saliency in maps]
+        grey = [maps[0], cuts[0], maps[1], cuts[1], 255 * salient]
+        rows.append(("", [image, *(np.repeat(values.astype(np.uint8)[..., None], 3, -1) for values in grey)]))
     return rows
 
 
@@ -116,6 +118,8 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=10**6, help="images of each at most")
     parser.add_argument("--sheet", type=Path, help="PNG to write")
     options = parser.parse_args()
+    if not (options.voc or options.shapes or options.samples):
+        parser.error("one of --voc, --samples and --shapes is needed")
     truths = {}
     if options.voc:
         truths["VOC masks"] = lambda: of_masks(options.voc, options.split, options.limit)
@@ -131,7 +135,7 @@ def main() -> None:
     print_table(rows)
     print(f"written to {write_results('saliency', device_name('cpu'), rows)}")
     if options.sheet:
-        pictures = [row for truth in truths.values() for row in sheet_rows(truth(), every=max(1, options.limit // 6))]
+        pictures = [row for truth in truths.values() for row in sheet_rows(truth(), number=6)]
         draw_sheet(options.sheet, COLUMNS, pictures, height=100)
 
 

@@ -37,7 +37,7 @@ def nearest_mean_colour(split: Split, num_classes: int) -> Labelling:
         counts += np.bincount(mask[known], minlength=num_classes + 1)
         for channel in range(3):
             sums[:, channel] += np.bincount(mask[known], image[known][:, channel], num_classes + 1)
-    means = sums / counts[:, None]
+    means = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], np.inf)
     return lambda image: ((image[:, :, None] - means) ** 2).sum(-1).argmin(-1)
 
 
@@ -61,7 +61,7 @@ def _commonest(split: Split, num_classes: int, cell_of: Labelling, cells: int) -
     for image, mask in _pixels(split):
         known = mask != UNKNOWN
         np.add.at(counts, (cell_of(image)[known], mask[known]), 1)
-    shares = counts / counts.sum(0)
+    shares = counts / np.maximum(counts.sum(0), 1)
     return lambda image: shares[cell_of(image)].argmax(-1)
 
 

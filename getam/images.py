@@ -34,13 +34,19 @@ def read_image(path: Path) -> np.ndarray:
     """
     try:
         with Image.open(path) as image:
-            if image.mode not in _EIGHT_BIT_MODES:
-                raise ValueError(f"expected 8 bits a channel, found mode {image.mode}")
+            if image.mode not in _EIGHT_BIT_MODES or _packing(image).endswith(";16B"):
+                raise ValueError(f"expected 8 bits a channel, found {_packing(image) or image.mode}")
             return np.array(ImageOps.exif_transpose(image).convert("RGB"))
     except FileNotFoundError:
         raise
     except _UNREADABLE as error:
         raise ValueError(f"{path} cannot be read as an image: {error}") from error
+
+
+def _packing(image: Image.Image) -> str:
+    """How a PNG's pixels are stored, which its mode does not tell: `RGB;16B`, `L;4`."""
+    arguments = image.tile[0][-1] if image.tile else ""
+    return arguments if isinstance(arguments, str) else ""
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -67,7 +73,7 @@ def mask_size(path: Path) -> tuple[int, int]:
 
 
 def read_mask(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
-    """uint8 (H, W), the values as stored: labels of a palette or greyscale mask, or a saliency map.
+    """uint8 (H, W), the values as stored: labels of a palette or grey mask, or a saliency map; one bit gives 0 or 255.
 
     Args:
         size: (H, W) that the image has and the mask must have.
@@ -78,8 +84,9 @@ def read_mask(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
     """
     try:
         with Image.open(path) as image:
-            if image.mode not in ("L", "P", "1"):
-                raise ValueError(f"expected 8 bits in one channel, found mode {image.mode}")
+            # Pillow stretches fewer bits of grey to the whole range.
+            if image.mode not in ("L", "P", "1") or _packing(image) in ("L;2", "L;4"):
+                raise ValueError(f"expected 8 bits in one channel, found {_packing(image) or image.mode}")
             mask = np.array(image.convert("L") if image.mode == "1" else image)
     except FileNotFoundError:
         raise

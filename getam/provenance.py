@@ -2,7 +2,7 @@
 
 import hashlib
 import inspect
-import json
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
@@ -18,6 +18,6 @@ def code_digest(*modules: ModuleType) -> str:
     return hashlib.sha256("".join(inspect.getsource(module) for module in modules).encode()).hexdigest()
 
 
-def json_digest(value: object) -> str:
-    """sha256 of a JSON value, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+def versions(*packages: str) -> dict[str, str]:
+    """The installed version of each package."""
+    return {package: version(package) for package in packages}

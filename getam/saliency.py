@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from skimage.filters import threshold_otsu
 
-from getam import background_detection, provenance, u2net
+from getam import background_detection, images, provenance, u2net
 from getam.arguments import check_choice
 from getam.background_detection import background_saliency, border_saliency
 from getam.datasets.prepared import DESCRIPTION, DataSet
@@ -23,6 +23,7 @@ from getam.parallel import map_unordered
 from getam.u2net import u2net_saliency
 
 SOURCES = ("background", "border", "u2net", "folder")
+_LIBRARIES = ("numpy", "scipy", "scikit-image", "pillow", "onnxruntime")
 OTSU, KEEP = "otsu", "keep"
 MANIFEST = "saliency.json"
 _MADE_WITH = "settings.json"  # written first: maps of an interrupted run are taken over if these are the same
@@ -72,26 +73,26 @@ def make_saliency(
     """
     if settings.source == "folder" and folder.resolve().is_relative_to(settings.path.resolve()):
         raise ValueError(f"{folder} is, or lies in, the folder of the maps {settings.path}: it needs another place")
-    images = _images(dataset, splits)
-    sources = find_maps(settings.path, list(images)) if settings.source == "folder" else {}
-    made_with = _made_with(dataset, splits, settings)
+    photographs = _photographs(dataset, splits)
+    sources = find_maps(settings.path, list(photographs)) if settings.source == "folder" else {}
+    made_with = _made_with(dataset, settings)
     done = _take_over(folder, made_with)
-    jobs = [(path, sources.get(name), folder / f"{name}.png") for name, path in images.items()]
+    jobs = [(path, sources.get(name), folder / f"{name}.png") for name, path in photographs.items()]
     for _, _, target in jobs:
         if target.name in done:
             yield target
     waiting = [job for job in jobs if job[2].name not in done]
     yield from map_unordered(partial(_write_map, settings), waiting, max(1, min(workers, len(waiting))))
-    write_json(folder / MANIFEST, {**made_with, "maps": len(jobs)})
+    write_json(folder / MANIFEST, {**made_with, "splits": splits, "maps": len(jobs)})
 
 
-def _images(dataset: DataSet, splits: list[str]) -> dict[str, Path]:
-    images = {}
+def _photographs(dataset: DataSet, splits: list[str]) -> dict[str, Path]:
+    found = {}
     for split in map(dataset.split, splits):
         for name in split.ids:
-            if images.setdefault(name, split.image(name)) != split.image(name):
-                raise ValueError(f"{name} stands for two images: {images[name]} and {split.image(name)}")
-    return images
+            if found.setdefault(name, split.image(name)) != split.image(name):
+                raise ValueError(f"{name} stands for two images: {found[name]} and {split.image(name)}")
+    return found
 
 
 def find_maps(folder: Path, ids: list[str]) -> dict[str, Path]:
@@ -116,16 +117,17 @@ def find_maps(folder: Path, ids: list[str]) -> dict[str, Path]:
     return found
 
 
-def _made_with(dataset: DataSet, splits: list[str], settings: SaliencySettings) -> dict[str, object]:
+def _made_with(dataset: DataSet, settings: SaliencySettings) -> dict[str, object]:
+    """What a map depends on, but for its image: maps of other splits stay when some are added."""
     described = {**asdict(settings), "path": None if settings.path is None else str(settings.path)}
     if settings.source == "u2net":
         described["model_sha256"] = provenance.file_digest(u2net.check_model(settings.path))
     return {
         "dataset": dataset.name,
-        "splits": splits,
         "settings": described,
         "data_sha256": provenance.file_digest(dataset.folder / DESCRIPTION),
-        "code_sha256": provenance.code_digest(background_detection, u2net, sys.modules[__name__]),
+        "code_sha256": provenance.code_digest(background_detection, u2net, images, sys.modules[__name__]),
+        "versions": provenance.versions(*_LIBRARIES),
     }
 
 

@@ -1,8 +1,11 @@
 """Reading photographs of every kind, reading and writing masks, and files that are whole or not there."""
 
+import struct
 import subprocess
 import sys
+import zlib
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -64,8 +67,11 @@ def test_unreadable_images(tmp_path, picture):
         read_image(cut)
     with pytest.raises(ValueError, match=r"page\.jpg cannot be read as an image"):
         read_image(tmp_path / "page.jpg")
-    with pytest.raises(ValueError, match=r"deep\.png .*expected 8 bits a channel, found mode I;16"):
+    with pytest.raises(ValueError, match=r"deep\.png .*expected 8 bits a channel, found I;16"):
         read_image(tmp_path / "deep.png")
+    cv2.imwrite(str(tmp_path / "deep_rgb.png"), picture.astype(np.uint16) * 256)
+    with pytest.raises(ValueError, match=r"deep_rgb\.png .*expected 8 bits a channel, found RGB;16B"):
+        read_image(tmp_path / "deep_rgb.png")
     with pytest.raises(FileNotFoundError, match=r"none\.jpg"):
         read_image(tmp_path / "none.jpg")
     with pytest.raises(ValueError, match=r"page\.jpg cannot be read"):
@@ -91,8 +97,23 @@ def test_bad_masks(tmp_path, picture):
     with pytest.raises(ValueError, match=r"a\.png: .*found 60 x 40; the image's EXIF orientation may turn it"):
         read_mask(tmp_path / "a.png", (60, 40))
     Image.fromarray(picture).save(tmp_path / "rgb.png")
-    with pytest.raises(ValueError, match=r"rgb\.png cannot be .* expected 8 bits in one channel, found mode RGB"):
+    with pytest.raises(ValueError, match=r"rgb\.png cannot be .* expected 8 bits in one channel, found RGB"):
         read_mask(tmp_path / "rgb.png")
+    (tmp_path / "four.png").write_bytes(four_bit_png())
+    with pytest.raises(ValueError, match=r"four\.png cannot be .* expected 8 bits in one channel, found L;4"):
+        read_mask(tmp_path / "four.png")
+
+
+def four_bit_png() -> bytes:
+    """Two pixels of four bits of grey, 1 and 2: Pillow would make 17 and 34 of them."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checksum = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+    header = struct.pack(">IIBBBBB", 2, 1, 4, 0, 0, 0, 0)
+    pixels = zlib.compress(bytes([0, 0x12]))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 def test_palette():

@@ -162,6 +162,10 @@ def test_an_interrupted_run_is_taken_up(dataset, tmp_path):
     assert len(run(dataset, folder)) == 3
     assert kept.stat().st_mtime == 1
     content = kept.read_bytes()
+    # Another split: what is there stays.
+    run(dataset, folder, "test")
+    assert kept.stat().st_mtime == 1
+    assert len(list(folder.glob("*.png"))) == 4
     # Other settings, other data: everything anew.
     run(dataset, folder, threshold=3)
     assert kept.stat().st_mtime > 1

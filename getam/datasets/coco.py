@@ -63,30 +63,42 @@ def prepare(
     """
     check_choice("crowd", crowd, CROWD)
     splits, digests, classes = [], {}, None
-    for name, counts in COUNTS.items():
+    for name in COUNTS:
         path = root / "annotations" / f"instances_{name}2014.json"
-        names, images = read_instances(path)
+        # The annotations of one split are large: they are gone before the next are read.
+        found, found_digests, names = _prepare_split(path, name, folder, crowd, subset, workers)
         if classes not in (None, names):
             raise ValueError(f"{path} has other categories than the other split")
         classes = names
-        with_objects = [image for image in images if image.instances]
-        without = [image for image in images if not image.instances]
-        if not subset and (len(with_objects), len(without)) != counts:
-            raise ValueError(
-                f"{path}: {len(with_objects)} images with and {len(without)} without objects, COCO 2014 has "
-                f"{counts[0]} and {counts[1]}; a part of COCO is prepared with --subset"
-            )
-        for chosen, suffix in ((with_objects, ""), (without, "_without_objects")):
-            if chosen:
-                begin_dataset(folder, "coco")
-                split = f"{name}{suffix}"
-                masks = folder / "masks" / split
-                digests[split] = _write_masks(chosen, masks, crowd, split, workers)
-                labels = np.stack([image_labels(image, len(classes)) for image in chosen])
-                ids = tuple(image.name for image in chosen)
-                splits.append(Split(split, ids, labels, root / f"{name}2014", ".jpg", masks))
+        splits += found
+        digests |= found_digests
     about = {"sources": list(sources), "crowd": crowd, "overlaps": "smaller on top", "masks_sha256": digests}
     return write_dataset(folder, "coco", classes, splits, about)
+
+
+def _prepare_split(
+    path: Path, name: str, folder: Path, crowd: str, subset: bool, workers: int
+) -> tuple[list[Split], dict[str, str], tuple[str, ...]]:
+    """The images of one file of annotations with and without objects, the digests of their masks, the class names."""
+    classes, images = read_instances(path)
+    chosen = {name: [image for image in images if image.instances]}
+    chosen[f"{name}_without_objects"] = [image for image in images if not image.instances]
+    found = tuple(map(len, chosen.values()))
+    if not subset and found != COUNTS[name]:
+        raise ValueError(
+            f"{path}: {found[0]} images with and {found[1]} without objects, COCO 2014 has {COUNTS[name][0]} and "
+            f"{COUNTS[name][1]}; a part of COCO is prepared with --subset"
+        )
+    begin_dataset(folder, "coco")
+    splits, digests = [], {}
+    for split, those in chosen.items():
+        if those:
+            masks = folder / "masks" / split
+            digests[split] = _write_masks(those, masks, crowd, split, workers)
+            labels = np.stack([image_labels(image, len(classes)) for image in those])
+            photographs = path.parents[1] / f"{name}2014"
+            splits.append(Split(split, tuple(image.name for image in those), labels, photographs, ".jpg", masks))
+    return splits, digests, classes
 
 
 def read_instances(path: Path) -> tuple[tuple[str, ...], list[Image]]:
@@ -141,29 +153,29 @@ def render_mask(image: Image, crowd: str = "class") -> np.ndarray:
         ValueError: an instance has no readable outline.
     """
     size = image.height, image.width
-    encoded = [_encode(instance, size) for instance in image.instances]
-    order = sorted(range(len(encoded)), key=lambda i: (-int(rle.area(encoded[i])), image.instances[i]["id"]))
+    outlines = [_pixels(instance, size) for instance in image.instances]
+    order = sorted(range(len(outlines)), key=lambda i: (-int(outlines[i].sum()), image.instances[i]["id"]))
     mask = np.zeros(size, np.uint8)
     for i in order:
         instance = image.instances[i]
         unknown = instance["iscrowd"] and crowd == "ignore"
-        mask[rle.decode(encoded[i]) > 0] = _UNKNOWN if unknown else instance["label"]
+        mask[outlines[i]] = _UNKNOWN if unknown else instance["label"]
     return mask
 
 
-def _encode(instance: dict, size: tuple[int, int]) -> dict:
-    """The instance's pixels, run-length encoded: COCO has polygons, and runs as numbers or as text."""
+def _pixels(instance: dict, size: tuple[int, int]) -> np.ndarray:
+    """bool (H, W), the instance's pixels: COCO has polygons, and runs as numbers or as text."""
     outline = instance["segmentation"]
     try:
         if isinstance(outline, list):
-            return rle.merge(rle.frPyObjects(outline, *size))
+            return rle.decode(rle.merge(rle.frPyObjects(outline, *size))) > 0
         if list(outline["size"]) != list(size):
             raise ValueError(f"its size is {outline['size']}, the image's {list(size)}")
-        if not isinstance(outline["counts"], list):
-            return outline
-        if sum(outline["counts"]) != size[0] * size[1]:
-            raise ValueError(f"its runs cover {sum(outline['counts'])} pixels")  # decoded, the rest would be chance
-        return rle.frPyObjects(outline, *size)
+        if isinstance(outline["counts"], list):
+            if sum(outline["counts"]) != size[0] * size[1]:
+                raise ValueError(f"its runs cover {sum(outline['counts'])} pixels")  # decoded, the rest would be chance
+            outline = rle.frPyObjects(outline, *size)
+        return rle.decode(outline) > 0
     except Exception as error:  # pycocotools raises plain Exception
         raise ValueError(f"annotation {instance['id']} has no readable outline: {error!r}") from error
 

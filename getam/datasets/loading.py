@@ -122,7 +122,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         first_epoch, skipped = divmod(self._first_step, self.steps_per_epoch)
         for epoch in range(first_epoch, self._epochs):
-            order = np.random.default_rng([self._seed, epoch]).permutation(self._images)
+            order = np.random.default_rng([self._seed, epoch, self._images]).permutation(self._images)
             for step in range(skipped, self.steps_per_epoch):
                 start = (step * self._replicas + self._rank) * self._batch_size
                 yield [(epoch, int(i)) for i in order[start : start + self._batch_size]]

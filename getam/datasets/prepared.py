@@ -106,9 +106,12 @@ def write_dataset(
 
     Raises:
         FileNotFoundError: an image or a mask is missing.
-        ValueError: a split is empty or names an image twice; a file cannot be read; a mask has another size than its
-            image.
+        ValueError: a split is empty or names an image twice; an id or a class has a forbidden character; a file cannot
+            be read; a mask has another size than its image.
     """
+    for category in classes:
+        if _SEPARATOR in category:
+            raise ValueError(f"class {category!r}: {_SEPARATOR} separates classes in the lists")
     splits = list(splits)
     for split in splits:
         _check_files(split)
@@ -166,11 +169,13 @@ def _read_split(folder: Path, name: str, classes: tuple[str, ...], entry: dict) 
 
 
 def _as_csv(split: Split, classes: Sequence[str]) -> str:
-    lines = ["id,classes"]
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("id", "classes"))
     for i, name in enumerate(split.ids):
         present = [] if split.labels is None else np.flatnonzero(split.labels[i])
-        lines.append(f"{name},{_SEPARATOR.join(classes[c] for c in present)}")
-    return "\n".join(lines) + "\n"
+        rows.writerow((name, _SEPARATOR.join(classes[c] for c in present)))
+    return text.getvalue()
 
 
 def _reference(path: Path, folder: Path) -> str:

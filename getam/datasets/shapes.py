@@ -116,7 +116,8 @@ _COMPANION = {0: 1, 1: 0, 2: 3, 3: 2, 4: 0}
 
 
 def prepare(folder: Path, settings: ShapesSettings | None = None, workers: int = 1) -> DataSet:
-    """Draws the data set into `folder`, in VOC's layout, and describes it.
+    """Draws the data set into `folder`, in VOC's layout, and describes it; `pixels_sha256` is of images and masks as
+    they are drawn, before JPEG.
 
     Raises:
         OSError: the folder cannot be written to.

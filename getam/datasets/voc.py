@@ -83,7 +83,7 @@ def prepare(
         splits.append(Split("test", tuple(split_ids(test, "test")), None, test / "JPEGImages", ".jpg", None))
     if not subset:
         for found in splits:
-            _check_count(found, root)
+            _check_count(found)
     begin_dataset(folder, "voc")
     if sbd is not None:
         about["train_aug_masks_sha256"] = _write_train_aug_masks(root, sbd, masks, ids, workers)
@@ -97,11 +97,11 @@ def split(root: Path, name: str, classes: Sequence[str] = CLASSES, masks: Path |
     return Split(name, ids, labels_of(root, ids, classes), root / "JPEGImages", ".jpg", masks)
 
 
-def _check_count(found: Split, root: Path) -> None:
+def _check_count(found: Split) -> None:
     expected = COUNTS[found.name]
     if len(found) != expected:
         raise ValueError(
-            f"{root}: split {found.name!r} has {len(found)} images, VOC 2012's has {expected}; "
+            f"{found.images.parent}: split {found.name!r} has {len(found)} images, VOC 2012's has {expected}; "
             "a part of VOC is prepared with --subset"
         )
 

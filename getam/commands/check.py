@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from getam.commands.options import add_workers
+from getam.commands.options import HelpFormatter, add_workers
 from getam.datasets.checking import Facts, check_split
 from getam.datasets.prepared import DataSet, open_dataset
 
@@ -16,10 +16,10 @@ def add(commands) -> None:
         "check",
         help="read every file of a prepared data set and say what is in it",
         description="Decodes every image, mask and saliency map; compares sizes, and labels with masks.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("dataset", type=Path, help="folder that `getam prepare` has written")
-    parser.add_argument("--splits", nargs="+", help="these alone (default: all)", default=argparse.SUPPRESS)
+    parser.add_argument("--splits", nargs="+", help="these alone (default: all)")
     parser.add_argument("--saliency", type=Path, help="folder of <id>.png that `getam saliency` has written")
     add_workers(parser)
     parser.set_defaults(run=_run)
@@ -28,8 +28,7 @@ def add(commands) -> None:
 def _run(options: argparse.Namespace) -> None:
     dataset = open_dataset(options.dataset)
     facts = {
-        name: check_split(dataset, name, options.saliency, options.workers)
-        for name in getattr(options, "splits", dataset.splits)
+        name: check_split(dataset, name, options.saliency, options.workers) for name in options.splits or dataset.splits
     }
     _print(dataset, facts)
     problems = [problem for found in facts.values() for problem in found.problems]

@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from getam.archives import Archive, Lock, read_registry
+from getam.commands.options import HelpFormatter
 from getam.downloads import fetch
 from getam.files import readable_size
 
@@ -19,7 +20,7 @@ def add(commands) -> None:
         help="download archives and verify them",
         description="Downloads archives of the registry and verifies them. An interrupted download is taken up again; "
         "a file that you have put there yourself is only verified.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="of the registry; without any they are listed")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the files are put")
@@ -34,13 +35,12 @@ def add_registry(parser: argparse.ArgumentParser) -> None:
         "--lock",
         type=Path,
         help="what first fetches have found, where no sha256 is published (default: beside the registry)",
-        default=argparse.SUPPRESS,
     )
 
 
 def lock_of(options: argparse.Namespace) -> Lock:
     """The lock that the options name: archives.lock.yaml beside archives.yaml."""
-    return Lock(getattr(options, "lock", options.registry.with_suffix(".lock.yaml")))
+    return Lock(options.lock or options.registry.with_suffix(".lock.yaml"))
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -5,6 +5,14 @@ import argparse
 from getam.parallel import available_cores
 
 
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Says the default of each option that has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        has_none = action.default is None or action.default is False or action.default == ()
+        return action.help if has_none else super()._get_help_string(action)
+
+
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """--workers: how many processes work at once."""
     parser.add_argument(

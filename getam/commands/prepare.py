@@ -4,7 +4,7 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from getam.commands.options import add_workers
+from getam.commands.options import HelpFormatter, add_workers
 from getam.datasets import coco, shapes, voc
 from getam.datasets.prepared import DataSet
 from getam.files import read_json
@@ -91,12 +91,8 @@ _SHAPES_HELP = {
 
 
 def _add_dataset(datasets, name: str, about: str) -> argparse.ArgumentParser:
-    parser = datasets.add_parser(
-        name, help=about, description=about, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="FOLDER", help="the prepared data set", default=argparse.SUPPRESS
-    )
+    parser = datasets.add_parser(name, help=about, description=about, formatter_class=HelpFormatter)
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="the prepared data set")
     return parser
 
 

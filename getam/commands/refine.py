@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from getam.commands.options import add_workers
+from getam.commands.options import HelpFormatter, add_workers
 from getam.crf import BACKENDS
 from getam.postprocessing import CrfSettings, find_jobs, refine_files
 from getam.progress import progress
@@ -16,15 +16,13 @@ def add(commands) -> None:
         "refine",
         help="probabilities and images to masks, by the dense CRF",
         description="Refines probabilities with a dense CRF and writes the most probable labels as palette PNGs.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument(
         "probabilities", type=Path, help="folder of <id>.npy or <id>.npz, (C + 1, H, W), any float type"
     )
     parser.add_argument("images", type=Path, help="folder of <id>.jpg, .jpeg or .png")
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="MASKS", help="folder for <id>.png", default=argparse.SUPPRESS
-    )
+    parser.add_argument("--output", type=Path, required=True, metavar="MASKS", help="folder for <id>.png")
     parser.add_argument("--backend", choices=BACKENDS, default=default.backend, help="who calculates")
     parser.add_argument("--iterations", type=int, default=default.iterations, help="mean-field iterations")
     parser.add_argument(

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from getam.commands.options import add_workers
+from getam.commands.options import HelpFormatter, add_workers
 from getam.datasets.prepared import open_dataset
 from getam.progress import progress
 from getam.saliency import KEEP, OTSU, SOURCES, SaliencySettings, make_saliency
@@ -17,13 +17,11 @@ def add(commands) -> None:
         help="a map of what stands out, for every image",
         description="Writes <id>.png, 8 bits, of the image's size, for every image; an interrupted run is taken up "
         "again. Training takes a pixel as salient where the map is above 0.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("dataset", type=Path, help="folder that `getam prepare` has written")
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="FOLDER", help="folder for <id>.png", default=argparse.SUPPRESS
-    )
-    parser.add_argument("--splits", nargs="+", help="of these splits (default: all)", default=argparse.SUPPRESS)
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder for <id>.png")
+    parser.add_argument("--splits", nargs="+", help="of these splits (default: all)")
     parser.add_argument(
         "--source",
         choices=SOURCES,
@@ -31,15 +29,12 @@ def add(commands) -> None:
         help="background: contrast to what lies along the image's border, on superpixels; border: colours unlike the "
         "border's, for tiny images; u2net: a network, needs --path; folder: maps that are there, needs --path",
     )
-    parser.add_argument(
-        "--path", type=Path, help="u2net: its ONNX file; folder: where <id>.png lie, at any depth", default=None
-    )
+    parser.add_argument("--path", type=Path, help="u2net: its ONNX file; folder: where <id>.png lie, at any depth")
     parser.add_argument(
         "--threshold",
         type=_threshold,
         help=f"0..254: values above it are salient; {OTSU}: a threshold for each map; {KEEP}: the maps stay graded "
         f"(default: {OTSU}, but 127 for u2net and {KEEP} for folder)",
-        default=argparse.SUPPRESS,
     )
     add_workers(parser)
     parser.set_defaults(run=_run)
@@ -50,9 +45,9 @@ def _threshold(text: str) -> int | str:
 
 
 def _run(options: argparse.Namespace) -> None:
-    settings = SaliencySettings(options.source, options.path, getattr(options, "threshold", None))
+    settings = SaliencySettings(options.source, options.path, options.threshold)
     dataset = open_dataset(options.dataset)
-    splits = getattr(options, "splits", list(dataset.splits))
+    splits = options.splits or list(dataset.splits)
     maps = make_saliency(dataset, splits, options.output, settings, options.workers)
     total = len({name for split in splits for name in dataset.split(split).ids})
     count = sum(1 for _ in progress(maps, total=total, desc="saliency", unit="image"))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from getam.archives import read_registry, verify
 from getam.commands.fetch import add_registry, lock_of
+from getam.commands.options import HelpFormatter
 from getam.files import readable_size
 from getam.unpacking import unpack
 
@@ -16,18 +17,15 @@ def add(commands) -> None:
         help="unpack an archive and write down what was in it",
         description="Unpacks a tar or zip archive: all of it or nothing, and nothing outside of the folder. An archive "
         "of the registry is verified first.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("archive", type=Path, help="file that `getam fetch` has brought, or any other")
-    parser.add_argument(
-        "--into", type=Path, required=True, metavar="FOLDER", help="folder to unpack to", default=argparse.SUPPRESS
-    )
+    parser.add_argument("--into", type=Path, required=True, metavar="FOLDER", help="folder to unpack to")
     parser.add_argument("--only", nargs="+", metavar="PATH", default=(), help="beginnings of paths; nothing else comes")
     parser.add_argument(
         "--manifest",
         type=Path,
         help="JSON file to write (default: <archive>.json in the folder)",
-        default=argparse.SUPPRESS,
     )
     add_registry(parser)
     parser.set_defaults(run=_run)
@@ -42,7 +40,7 @@ def _run(options: argparse.Namespace) -> None:
         sha256 = verify(known[options.archive.name], options.archive, lock_of(options)).sha256
     else:
         print(f"{options.archive.name} is not in {options.registry}: unpacked unverified")
-    manifest = unpack(options.archive, options.into, options.only, getattr(options, "manifest", None), sha256)
+    manifest = unpack(options.archive, options.into, options.only, options.manifest, sha256)
     for folder, count in manifest["folders"].items():
         print(f"{folder}: {count} files")
     print(f"{manifest['files']} files, {readable_size(manifest['bytes'])} in {options.into}")

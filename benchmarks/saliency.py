@@ -20,11 +20,10 @@ from benchmarks.measure import device_name, print_table, write_results
 from benchmarks.sheet import draw_sheet
 from getam.background_detection import background_saliency, border_saliency
 from getam.datasets.prepared import open_dataset
-from getam.images import read_grey, read_image, read_mask
+from getam.images import UNKNOWN, read_grey, read_image, read_mask
 from getam.saliency import OTSU, binarise, find_maps
 
 BETA_SQUARED = 0.3
-UNKNOWN = 255
 Truth = Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]  # image, salient bool (H, W), known bool (H, W)
 
 

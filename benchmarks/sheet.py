@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from getam.images import palette
+from getam.images import UNKNOWN, palette
 
 # From cold to hot, at equal steps.
 _HEAT = np.array([(0, 0, 64), (40, 30, 200), (0, 160, 220), (60, 200, 90), (250, 220, 40), (220, 30, 20)])
@@ -23,7 +23,7 @@ def heat(image_rgb: np.ndarray, activation: np.ndarray) -> np.ndarray:
 def painted(image_rgb: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Labels (H, W) in VOC's colours over an image; background is darkened, unknown (255) is white."""
     colours = palette()[labels].astype(float)
-    colours[labels == 255] = 255
+    colours[labels == UNKNOWN] = 255
     return (0.75 * colours + 0.25 * image_rgb).astype(np.uint8)
 
 

@@ -15,9 +15,8 @@ import numpy as np
 from benchmarks.measure import print_table, write_table
 from getam import ConfusionMatrix
 from getam.datasets.prepared import Split, open_dataset
-from getam.images import read_image, read_mask
+from getam.images import UNKNOWN, read_image, read_mask
 
-UNKNOWN = 255
 _BINS = 16  # per colour channel
 _PLACES = 16  # per side
 

@@ -1,6 +1,8 @@
 """Reading photographs and masks, writing masks."""
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from getam.files import written
 
 # ImageNet's statistics, of values in 0..1: the released code normalises the input of every backbone with them.
 IMAGE_MEAN, IMAGE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+BACKGROUND, UNKNOWN = 0, 255  # labels of a mask's pixels; the classes lie between
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 _ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap width and height
@@ -32,15 +35,22 @@ def read_image(path: Path) -> np.ndarray:
         FileNotFoundError: there is no such file.
         ValueError: it is no image, is cut short, or has more than 8 bits a channel.
     """
+    with _opened(path, "an image") as image:
+        if image.mode not in _EIGHT_BIT_MODES or _packing(image).endswith(";16B"):
+            raise ValueError(f"expected 8 bits a channel, found {_packing(image) or image.mode}")
+        return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+
+
+@contextmanager
+def _opened(path: Path, what: str) -> Iterator[Image.Image]:
+    """The picture in a file; whatever is wrong with it becomes a ValueError that names the file."""
     try:
         with Image.open(path) as image:
-            if image.mode not in _EIGHT_BIT_MODES or _packing(image).endswith(";16B"):
-                raise ValueError(f"expected 8 bits a channel, found {_packing(image) or image.mode}")
-            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+            yield image
     except FileNotFoundError:
         raise
     except _UNREADABLE as error:
-        raise ValueError(f"{path} cannot be read as an image: {error}") from error
+        raise ValueError(f"{path} cannot be read as {what}: {error}") from error
 
 
 def _packing(image: Image.Image) -> str:
@@ -51,25 +61,15 @@ def _packing(image: Image.Image) -> str:
 
 def image_size(path: Path) -> tuple[int, int]:
     """(H, W) of what `read_image` would return, from the header alone. Raises as `read_image` does."""
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            return (width, height) if image.getexif().get(_ORIENTATION, 1) >= 5 else (height, width)
-    except FileNotFoundError:
-        raise
-    except _UNREADABLE as error:
-        raise ValueError(f"{path} cannot be read as an image: {error}") from error
+    with _opened(path, "an image") as image:
+        width, height = image.size
+        return (width, height) if image.getexif().get(_ORIENTATION, 1) >= 5 else (height, width)
 
 
 def mask_size(path: Path) -> tuple[int, int]:
     """(H, W) of what `read_mask` would return, from the header alone. Raises as `read_mask` does."""
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except FileNotFoundError:
-        raise
-    except _UNREADABLE as error:
-        raise ValueError(f"{path} cannot be read as a mask: {error}") from error
+    with _opened(path, "a mask") as image:
+        return image.height, image.width
 
 
 def read_mask(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -82,16 +82,11 @@ def read_mask(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
         FileNotFoundError: there is no such file.
         ValueError: it is no 8-bit image of one channel, or of another size.
     """
-    try:
-        with Image.open(path) as image:
-            # Pillow stretches fewer bits of grey to the whole range.
-            if image.mode not in ("L", "P", "1") or _packing(image) in ("L;2", "L;4"):
-                raise ValueError(f"expected 8 bits in one channel, found {_packing(image) or image.mode}")
-            mask = np.array(image.convert("L") if image.mode == "1" else image)
-    except FileNotFoundError:
-        raise
-    except _UNREADABLE as error:
-        raise ValueError(f"{path} cannot be read as a mask: {error}") from error
+    with _opened(path, "a mask") as image:
+        # Pillow stretches fewer bits of grey to the whole range.
+        if image.mode not in ("L", "P", "1") or _packing(image) in ("L;2", "L;4"):
+            raise ValueError(f"expected 8 bits in one channel, found {_packing(image) or image.mode}")
+        mask = np.array(image.convert("L") if image.mode == "1" else image)
     if size is not None:
         _check_size(path, mask, size)
     return mask

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-_IGNORED = 255
+from getam.images import UNKNOWN
 
 
 class ConfusionMatrix:
@@ -33,7 +33,7 @@ class ConfusionMatrix:
         for name, values in (("target", target), ("prediction", prediction)):
             if values.dtype.kind == "f" and not (values == values.round()).all():
                 raise ValueError(f"{name}: expected whole numbers, got fractions")
-        counted = target != _IGNORED
+        counted = target != UNKNOWN
         true, predicted = target[counted].astype(np.int64), prediction[counted].astype(np.int64)
         for name, values in (("target", true), ("prediction", predicted)):
             if values.size and not 0 <= values.min() <= values.max() < self.num_classes:

@@ -5,9 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from getam.arguments import check_shape
+from getam.images import BACKGROUND, UNKNOWN
 from getam.recipe import Recipe
-
-BACKGROUND, UNKNOWN = 0, 255
 
 
 def complete_labels(

@@ -13,30 +13,30 @@ import torch
 
 from getam import _native
 
-GOLDEN = Path(os.environ.get("GETAM_GOLDEN", Path(__file__).parents[2] / "shared" / "golden"))
+_SHARED = Path(__file__).parents[2] / "shared"
+GOLDEN = Path(os.environ.get("GETAM_GOLDEN", _SHARED / "golden"))
+DATA = Path(os.environ.get("GETAM_DATA", _SHARED / "data"))
 
 
 @pytest.fixture(scope="session")
 def golden_folder() -> Path:
     """Outputs of the released code. They are not part of the repository; where a run must have them, it says so."""
-    if not GOLDEN.is_dir():
-        message = f"no golden outputs at {GOLDEN}; GETAM_GOLDEN names their folder"
+    return _outside_folder("GETAM_GOLDEN", GOLDEN, "golden outputs")
+
+
+def _outside_folder(variable: str, folder: Path, what: str) -> Path:
+    if not folder.is_dir():
+        message = f"no {what} at {folder}; {variable} names their folder"
         if os.environ.get("GETAM_REQUIRE_GOLDEN") == "1":
             pytest.fail(message)
         pytest.skip(message)
-    return GOLDEN
+    return folder
 
 
 @pytest.fixture(scope="session")
 def photographs() -> Path:
     """Real photographs with their truth: voc_subset, coco_subset, saliency_samples. Not part of the repository."""
-    folder = Path(os.environ.get("GETAM_DATA", Path(__file__).parents[2] / "shared" / "data"))
-    if not folder.is_dir():
-        message = f"no photographs at {folder}; GETAM_DATA names their folder"
-        if os.environ.get("GETAM_REQUIRE_GOLDEN") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
-    return folder
+    return _outside_folder("GETAM_DATA", DATA, "photographs")
 
 
 @pytest.fixture

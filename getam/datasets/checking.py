@@ -8,11 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from getam.datasets.prepared import DataSet, Split
-from getam.images import read_image, read_mask
+from getam.images import BACKGROUND, UNKNOWN, read_image, read_mask
 from getam.parallel import map_unordered
 from getam.progress import progress
-
-UNKNOWN = 255
 
 
 @dataclass
@@ -106,7 +104,7 @@ def _read(num_classes: int, job: tuple[str, Path, Path | None, Path | None]) -> 
         if mask is not None:
             values, counts = np.unique(read_mask(mask, size), return_counts=True)
             unknown = int(counts[values == UNKNOWN].sum())
-            labels = tuple(int(value) for value in values if value not in (0, UNKNOWN))
+            labels = tuple(int(value) for value in values if value not in (BACKGROUND, UNKNOWN))
             if labels and labels[-1] > num_classes:
                 raise ValueError(f"{mask}: label {labels[-1]}, expected 0..{num_classes} or {UNKNOWN}")
         if saliency is not None:

@@ -19,14 +19,13 @@ from pycocotools import mask as rle
 
 from getam.arguments import check_choice
 from getam.datasets.prepared import DataSet, Split, begin_dataset, digest_of, pixel_digest, write_dataset
-from getam.images import write_mask
+from getam.images import UNKNOWN, write_mask
 from getam.parallel import map_unordered
 from getam.progress import progress
 
 CROWD = ("class", "ignore")
 # (images with objects, images without) of the published annotations.
 COUNTS = {"train": (82081, 702), "val": (40137, 367)}
-_UNKNOWN = 255
 
 
 @dataclass(frozen=True)
@@ -159,7 +158,7 @@ def render_mask(image: Image, crowd: str = "class") -> np.ndarray:
     for i in order:
         instance = image.instances[i]
         unknown = instance["iscrowd"] and crowd == "ignore"
-        mask[outlines[i]] = _UNKNOWN if unknown else instance["label"]
+        mask[outlines[i]] = UNKNOWN if unknown else instance["label"]
     return mask
 
 
@@ -181,11 +180,8 @@ def _pixels(instance: dict, size: tuple[int, int]) -> np.ndarray:
 
 
 def _write_masks(images: list[Image], folder: Path, crowd: str, split: str, workers: int) -> str:
-    digests = {}
     jobs = map_unordered(partial(_write_mask, folder=folder, crowd=crowd), images, workers)
-    for name, digest in progress(jobs, total=len(images), desc=f"masks of {split}", unit="image"):
-        digests[name] = digest
-    return digest_of(digests)
+    return digest_of(dict(progress(jobs, total=len(images), desc=f"masks of {split}", unit="image")))
 
 
 def _write_mask(image: Image, folder: Path, crowd: str) -> tuple[str, str]:

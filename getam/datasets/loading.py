@@ -1,6 +1,5 @@
 """Images for torch: random views to train on, whole photographs to predict on."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from getam.arguments import check_whole
 from getam.datasets.augment import random_view
-from getam.datasets.prepared import Split
+from getam.datasets.prepared import Split, missing_files
 from getam.images import read_image, read_mask
 
 
@@ -69,12 +68,11 @@ class TrainingImages(Dataset):
 
 def check_saliency(split: Split, folder: Path) -> None:
     """A FileNotFoundError that names the first map that is missing, unless every image has one."""
-    there = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
-    missing = [name for name in split.ids if f"{name}.png" not in there]
+    missing = missing_files(folder, [folder / f"{name}.png" for name in split.ids])
     if missing:
         raise FileNotFoundError(
             f"{len(missing)} of the {len(split)} images of split {split.name!r} have no saliency map, "
-            f"the first is {folder / missing[0]}.png; `getam saliency` makes them"
+            f"the first is {missing[0]}; `getam saliency` makes them"
         )
 
 

@@ -207,12 +207,17 @@ def _check_files(split: Split) -> None:
 
 
 def _check_present(folder: Path, paths: list[Path], what: str) -> None:
-    # One listing: ten thousand questions to a network disk take minutes.
-    there = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
-    missing = [path for path in paths if path.name not in there]
+    missing = missing_files(folder, paths)
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise FileNotFoundError(f"{len(missing)} of the {len(paths)} {what} are missing: {missing[0]}{more}")
+
+
+def missing_files(folder: Path, paths: Sequence[Path]) -> list[Path]:
+    """Those of the paths, all in one folder, that are not there."""
+    # One listing: ten thousand questions to a network disk take minutes.
+    there = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
+    return [path for path in paths if path.name not in there]
 
 
 def pixel_digest(values: np.ndarray) -> str:

@@ -19,11 +19,10 @@ from getam.arguments import check_whole
 from getam.datasets import voc
 from getam.datasets.prepared import DataSet, begin_dataset, digest_of, pixel_digest, write_dataset
 from getam.files import write_text, written
-from getam.images import write_mask
+from getam.images import BACKGROUND, UNKNOWN, write_mask
 from getam.parallel import map_unordered
 from getam.progress import progress
 
-_UNKNOWN = 255
 _OVERSAMPLING = 2  # drawn this much larger, so that edges are smooth
 _SMALLEST_VISIBLE = 0.5  # of an object's pixels
 _JPEG_QUALITY = 95
@@ -243,7 +242,7 @@ def _with_unknown_boundary(mask: np.ndarray, side: int) -> np.ndarray:
     """255 along every boundary, one pixel wide for each 64 of the side."""
     width = max(1, round(side / 64)) + 1
     different = ndimage.maximum_filter(mask, width) != ndimage.minimum_filter(mask, width)
-    return np.where(different, np.uint8(_UNKNOWN), mask)
+    return np.where(different, np.uint8(UNKNOWN), mask)
 
 
 def _write_image(folder: Path, settings: ShapesSettings, job: tuple[str, int]) -> tuple[str, str]:
@@ -266,7 +265,7 @@ def _annotation(name: str, side: int, labels: Sequence[int]) -> str:
     for key, value in (("width", side), ("height", side), ("depth", 3)):
         ElementTree.SubElement(size, key).text = str(value)
     for label in labels:
-        if label not in (0, _UNKNOWN):
+        if label not in (BACKGROUND, UNKNOWN):
             ElementTree.SubElement(ElementTree.SubElement(root, "object"), "name").text = CLASSES[label - 1]
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode") + "\n"

@@ -108,11 +108,8 @@ def _check_count(found: Split) -> None:
 
 def _write_train_aug_masks(root: Path, sbd: Path, folder: Path, ids: Sequence[str], workers: int) -> str:
     """Writes <id>.png for each id; returns the sha256 of all labels."""
-    digests = {}
     jobs = map_unordered(partial(_write_train_aug_mask, root, sbd, folder), ids, workers)
-    for name, digest in progress(jobs, total=len(ids), desc="masks of train_aug", unit="image"):
-        digests[name] = digest
-    return digest_of(digests)
+    return digest_of(dict(progress(jobs, total=len(ids), desc="masks of train_aug", unit="image")))
 
 
 def _write_train_aug_mask(root: Path, sbd: Path, folder: Path, name: str) -> tuple[str, str]:

@@ -18,7 +18,8 @@ from functools import partial
 
 import torch
 
-from benchmarks.measure import device_name, peak_memory, print_table, timings, write_results
+from getam.machine import device_name
+from benchmarks.measure import peak_memory, print_table, timings, write_results
 from benchmarks.naive import naive_maps
 from getam import activation_maps, build_model
 

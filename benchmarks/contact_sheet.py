@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.sheet import draw_sheet, painted
+from getam.pictures import draw_sheet, painted
 from getam.datasets.prepared import Split, open_dataset
 from getam.images import read_image, read_mask
 

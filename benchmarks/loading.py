@@ -17,7 +17,8 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.measure import device_name, print_table, timings, write_results
+from getam.machine import device_name
+from benchmarks.measure import print_table, timings, write_results
 from getam.datasets.loading import EpochBatches, TrainingImages, training_batches
 from getam.datasets.prepared import Split, open_dataset
 

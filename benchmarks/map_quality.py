@@ -25,8 +25,9 @@ from PIL import Image
 from safetensors.torch import save_model
 from torch import Tensor
 
-from benchmarks.measure import device_name, print_table, write_table
-from benchmarks.sheet import draw_sheet, heat, painted
+from getam.machine import device_name
+from benchmarks.measure import print_table, write_table
+from getam.pictures import draw_sheet, heat, painted
 from getam import (
     ConfusionMatrix,
     SegmentationNetwork,

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_model
 
-from benchmarks.sheet import draw_sheet, heat, painted
+from getam.pictures import draw_sheet, heat, painted
 from getam import (
     activation_maps,
     build_model,

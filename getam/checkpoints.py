@@ -1,12 +1,16 @@
-"""The authors' released checkpoints as networks."""
+"""Weights as networks: the authors' released checkpoints, and our own files, which say what network they are of."""
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import safetensors
+from safetensors.torch import save_file
 from torch import Tensor
 
 from getam.backbones import backbone_spec
+from getam.files import written
 from getam.network import SegmentationNetwork, build_model
 from getam.weights import CheckpointError, as_state_dict, load_exactly, read_state_dict
 
@@ -89,3 +93,51 @@ def _check_kind(state: Mapping[str, Tensor], name: str, backbone: str, num_class
     classes = len(state["cls_head.weight"])
     if classes != num_classes:
         raise CheckpointError(f"{name} has {classes} classes, not {num_classes}")
+
+
+_NETWORK = "network"  # the key of a file's metadata under which our own weights say what they are of
+
+
+def save_network(
+    path: Path, network: SegmentationNetwork, classes: Sequence[str], about: Mapping[str, object], **arguments: object
+) -> None:
+    """Writes weights as safetensors, whole or not at all, with what `load_network` has to know.
+
+    Args:
+        classes: names of the C classes.
+        about: what else the file is to say of itself.
+        arguments: those of `build_model`, but for num_classes and pretrained.
+    """
+    metadata = {_NETWORK: json.dumps({"arguments": arguments, "classes": list(classes)}), "about": json.dumps(about)}
+    # Another memory format is no format of the file.
+    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    with written(path) as unfinished:
+        save_file(state, unfinished, metadata)
+
+
+def load_network(path: str | Path) -> tuple[SegmentationNetwork, tuple[str, ...]]:
+    """The network of a file that `save_network` has written, in eval mode, and its classes.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: it is damaged, or no such file.
+    """
+    metadata = read_metadata(path)
+    if _NETWORK not in metadata:
+        raise CheckpointError(f"{path} does not say what network it is of: `getam train` has not written it")
+    described = json.loads(metadata[_NETWORK])
+    network = build_model(num_classes=len(described["classes"]), **described["arguments"])
+    load_exactly(network, read_state_dict(path), str(path))
+    return network.eval(), tuple(described["classes"])
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """What a safetensors file says of itself. Raises as `load_network` does."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no weight file {path}")
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            return file.metadata() or {}
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from error

@@ -1,27 +1,35 @@
 """The `getam` command."""
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 
-from getam.commands import check, fetch, prepare, refine, saliency, unpack
+from getam.commands import check, fetch, prepare, refine, saliency, train, unpack
+from getam.interruption import Interrupted
 
-_COMMANDS = (fetch, unpack, prepare, saliency, check, refine)  # in the order of the data flow
+_COMMANDS = (fetch, unpack, prepare, saliency, check, train, refine)  # in the order of the data flow
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command: 0, 1 after an error that is the input's, or 130 when interrupted."""
+    """Runs one command: 0, 1 after an error that is the input's, or 130 (143) when interrupted (terminated)."""
     parser = argparse.ArgumentParser(prog="getam", description="GETAM: segmentation from image-level labels.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in _COMMANDS:
         command.add(commands)
     options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="getam: %(message)s", stream=sys.stderr)
+    for talkative in ("PIL", "matplotlib", "timm"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
     try:
         options.run(options)
     except (ValueError, OSError, ImportError, MemoryError) as error:
         print(f"getam: error: {error}", file=sys.stderr)
         return 1
+    except Interrupted as interruption:
+        print(f"getam: {interruption}", file=sys.stderr)
+        return interruption.exit_status
     except KeyboardInterrupt:
         print("getam: interrupted", file=sys.stderr)
         return 130

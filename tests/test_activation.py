@@ -277,7 +277,7 @@ def test_query_normalisation_is_seen():
 
 _MEMORY = """
 import torch, getam, timm
-from benchmarks.measure import peak_resident
+from getam.machine import peak_resident
 def grown(side, **options):
     torch.manual_seed(0)
     vit = timm.models.VisionTransformer(img_size=side, patch_size=1, embed_dim=16, depth=2, num_heads=1, num_classes=2)

@@ -3,6 +3,7 @@
 import argparse
 
 from getam.parallel import available_cores
+from getam.replicas import DEVICES
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -18,6 +19,11 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=positive, default=available_cores(), help="images at once, each in a process of its own"
     )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """--device: where the network runs."""
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="auto: a GPU where there is one")
 
 
 def positive(text: str) -> int:

@@ -1,5 +1,6 @@
 """Images for torch: random views to train on, whole photographs to predict on."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from getam.arguments import check_whole
 from getam.datasets.augment import random_view
 from getam.datasets.prepared import Split, missing_files
 from getam.images import read_image, read_mask
+
+
+_SECONDS_TO_SAVE = 30  # that a worker stays after SIGTERM
 
 
 class TrainingImages(Dataset):
@@ -64,6 +68,15 @@ class TrainingImages(Dataset):
             **view._asdict(),
             "labels": torch.from_numpy(self._split.labels[i]),
         }
+
+
+def check_images(split: Split) -> None:
+    """A FileNotFoundError that names the first image that is missing, unless all are there."""
+    missing = missing_files(split.images, [split.image(name) for name in split.ids])
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} of the {len(split)} images of split {split.name!r} are missing, the first is {missing[0]}"
+        )
 
 
 def check_saliency(split: Split, folder: Path) -> None:
@@ -138,7 +151,14 @@ def training_batches(
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
         prefetch_factor=4 if workers else None,
+        worker_init_fn=_leave_signals_to_parent,
     )
+
+
+def _leave_signals_to_parent(worker: int) -> None:
+    """A signal reaches the whole process group, and the training process wants to save its state before workers end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_SECONDS_TO_SAVE))
 
 
 class InferenceImages(Dataset):

@@ -1,0 +1,37 @@
+"""The optimisers and the learning rate of both phases (docs/method.md section 5)."""
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from getam.experiment import Training
+from getam.recipe import Recipe
+
+
+def make_optimiser(network: nn.Module, training: Training, recipe: Recipe) -> Optimizer:
+    """SGD with the recipe's momentum and weight decay, or AdamW, over all parameters."""
+    fused = training.fused_optimiser
+    if training.optimiser == "adamw":
+        return torch.optim.AdamW(network.parameters(), training.rate, weight_decay=training.weight_decay, fused=fused)
+    return torch.optim.SGD(
+        network.parameters(), training.rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=fused
+    )
+
+
+def first_joint_step(training: Training, steps: int) -> int:
+    """The first of so many steps that belongs to the joint phase."""
+    return int(training.classification * steps)
+
+
+def learning_rate(training: Training, step: int, steps: int) -> float:
+    """rate (1 - step / steps)^power, times `joint_factor` in the joint phase, for a step from 0 to steps - 1."""
+    rate = training.rate * (1 - step / steps) ** training.power
+    if step >= first_joint_step(training, steps):
+        rate *= training.joint_factor
+    return rate * min(1, (step + 1) / (training.warmup + 1))
+
+
+def set_learning_rate(optimiser: Optimizer, rate: float) -> None:
+    """The rate of the next step, for every parameter."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate

@@ -1,0 +1,321 @@
+"""Training one experiment: both phases, from its settings to weights.safetensors (docs/method.md section 5).
+
+A step's chance (dropout, views, order) depends on the seed and the step alone, so that a run that is taken up again from
+a checkpoint goes on as if nothing had happened: bit for bit on the CPU.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from getam import provenance
+from getam.checkpoints import read_metadata, save_network
+from getam.datasets.identity import training_data_digests
+from getam.datasets.loading import EpochBatches, TrainingImages, training_batches
+from getam.datasets.prepared import DataSet, Split, open_dataset
+from getam.experiment import Experiment, Network, Training, training_digest, write_experiment
+from getam.files import write_json
+from getam.history import History, Window
+from getam.interruption import Interrupted, Wish, noticing_signals
+from getam.machine import device_name
+from getam.optimisation import first_joint_step, learning_rate, make_optimiser, set_learning_rate
+from getam.parallel import available_cores
+from getam.phases import Batch, ClassificationPhase, JointPhase, Outcome, prepare_for_speed
+from getam.progress import progress
+from getam.replicas import Replica, replica, synchronise_batch_norm
+from getam.resuming import Checkpoints
+from getam.weights import CheckpointError
+
+WEIGHTS, PROVENANCE = "weights.safetensors", "provenance.json"
+_CHECKPOINTS = "checkpoints"
+_MOST_WORKERS = 8
+_log = logging.getLogger(__name__)
+
+
+class NotFinite(ValueError):  # noqa: N818
+    """A loss became NaN or infinite."""
+
+
+def train(experiment: Experiment, folder: Path, device: str = "auto", workers: int | None = None) -> Path:
+    """Trains a network, or goes on with a training that was interrupted, and returns the path of its weights.
+
+    Writes into `folder`: experiment.yaml, history.csv, sheets/, tensorboard/, checkpoints/ while it lasts, and in the end
+    provenance.json and weights.safetensors. Where these weights are there already, nothing is done. A checkpoint is taken
+    up if settings, data and code are those that it was made with; else training starts afresh and the log says why.
+
+    Args:
+        device: `auto`, `cpu` or `cuda`; under torchrun every process takes a GPU of its own.
+        workers: processes that prepare images; None: as many as fit the machine.
+
+    Raises:
+        FileNotFoundError: an image or a saliency map is missing; before anything is trained.
+        ValueError: settings that do not fit the data or the machine.
+        NotFinite: a loss became NaN or infinite; the state before that step is saved.
+        Interrupted: by SIGTERM or Ctrl-C; the state is saved.
+        MemoryError: says which setting to lower.
+    """
+    dataset = open_dataset(experiment.data.dataset)
+    split = dataset.split(experiment.data.split)
+    with replica(device) as this:
+        identity = _identity(experiment, dataset, split)
+        weights = folder / WEIGHTS
+        if _trained_already(weights, identity):
+            _log.info("%s is there already, from these settings, data and code", weights)
+            return weights
+        if this.leads:
+            weights.unlink(missing_ok=True)
+            write_experiment(folder, experiment)
+        with _explaining_lack_of_memory(experiment.training):
+            trainer = _Trainer(experiment, dataset, split, folder, identity, this, workers)
+            trainer.run()
+        if this.leads:
+            trainer.finish()
+    return weights
+
+
+def _identity(experiment: Experiment, dataset: DataSet, split: Split) -> dict[str, str]:
+    data = training_data_digests(dataset, split, experiment.data.saliency)
+    if isinstance(experiment.network.pretrained, Path):
+        data["pretrained"] = provenance.file_digest(experiment.network.pretrained)
+    return {
+        "settings": training_digest(experiment),
+        **{f"data ({what})": digest for what, digest in data.items()},
+        "code": provenance.step_digest(__name__),
+    }
+
+
+def _trained_already(weights: Path, identity: dict[str, str]) -> bool:
+    try:
+        return json.loads(read_metadata(weights).get("about", "{}")) == identity
+    except (FileNotFoundError, CheckpointError):
+        return False
+
+
+class _Trainer:
+    """The state of one training, and the loop."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        dataset: DataSet,
+        split: Split,
+        folder: Path,
+        identity: dict[str, str],
+        this: Replica,
+        workers: int | None,
+    ):
+        settings = experiment.training
+        if settings.batch % this.count:
+            raise ValueError(f"training.batch: {settings.batch} images cannot be shared by {this.count} processes")
+        self._experiment, self._dataset, self._folder = experiment, dataset, folder
+        self._identity, self._replica = identity, this
+        self._images = TrainingImages(split, experiment.data.saliency, settings.crop, experiment.seed)
+        self._batches = self._batches_from(0)
+        self._workers = _default_workers(this) if workers is None else workers
+        self.steps = len(self._batches)
+        self._first_joint_step = first_joint_step(settings, self.steps)
+        torch.manual_seed(experiment.seed)
+        self.network = experiment.build_network(len(dataset.classes)).to(this.device)
+        prepare_for_speed(self.network, settings, this.device)
+        self.network = synchronise_batch_norm(self.network, this).train()
+        self._optimiser = make_optimiser(self.network, settings, experiment.recipe)
+        self._checkpoints = Checkpoints(folder / _CHECKPOINTS, identity)
+        self._window = Window(this.device)
+        self._first_step = self._take_up()
+
+    def _batches_from(self, step: int) -> EpochBatches:
+        settings, this = self._experiment.training, self._replica
+        return EpochBatches(
+            len(self._images),
+            settings.batch // this.count,
+            settings.epochs,
+            self._experiment.seed,
+            step,
+            this.rank,
+            this.count,
+        )
+
+    def _take_up(self) -> int:
+        """Loads the newest checkpoint that fits and returns the number of steps that are done."""
+        state, refused = self._checkpoints.latest()
+        self._replica.any()  # every replica has looked before files are removed
+        if self._replica.leads:
+            for reason in refused:
+                _log.warning("%s", reason)
+            self._checkpoints.remove_after(-1 if state is None else state["step"])
+        if state is None:
+            if refused and self._replica.leads:
+                _log.warning("training starts afresh")
+            return 0
+        self.network.load_state_dict(state["network"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._window.sums.copy_(state["window"])
+        self._window.steps = state["window_steps"]
+        if self._replica.leads:
+            _log.info("taken up after %d of %d steps", state["step"], self.steps)
+        return state["step"]
+
+    def run(self) -> None:
+        """Every step that is left."""
+        batches = iter(self._loader())
+        history = History(self._folder, self._first_step) if self._replica.leads else None
+        saved = time.monotonic()
+        self._started = saved
+        try:
+            with noticing_signals() as wish, self._progress() as bar:
+                for phase, steps in self._phases():
+                    for step in steps:
+                        self._stop_if_wished(step, wish)
+                        outcome, names, batch = self._step(phase, step, next(batches))
+                        self._record(history, step, outcome, names, batch, bar)
+                        if time.monotonic() - saved > 60 * self._experiment.monitoring.checkpoint_minutes:
+                            self._save(step + 1)
+                            saved = time.monotonic()
+        finally:
+            batches = None  # ends the workers
+            if history is not None:
+                history.close()
+
+    def _loader(self):
+        batches = self._batches_from(self._first_step)
+        return training_batches(self._images, batches, self._workers, self._replica.device.type == "cuda")
+
+    def _progress(self):
+        return progress(
+            total=self.steps, initial=self._first_step, desc="train", unit="step", disable=not self._replica.leads
+        )
+
+    def _phases(self) -> Iterator[tuple[nn.Module, range]]:
+        """Each phase that is not over, and its steps."""
+        network, experiment, together = self.network, self._experiment, self._replica.together
+        classification = range(self._first_step, self._first_joint_step)
+        if classification:
+            yield together(ClassificationPhase(network, experiment), all_used=False), classification
+        joint = range(max(self._first_step, self._first_joint_step), self.steps)
+        if joint:
+            yield together(JointPhase(network, experiment), all_used=True), joint
+
+    def _step(self, phase: nn.Module, step: int, loaded: dict) -> tuple[Outcome, list[str], Batch]:
+        set_learning_rate(self._optimiser, learning_rate(self._experiment.training, step, self.steps))
+        _set_chance(self._experiment.seed, step, self._replica.rank)
+        device = self._replica.device
+        batch = Batch(*(loaded[key].to(device, non_blocking=True) for key in Batch._fields))
+        images = batch.network_input
+        if self._experiment.training.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        before = [buffer.clone() for buffer in self.network.buffers()]
+        outcome = phase(images, batch)
+        total = outcome.total
+        (broken,) = self._replica.any(not bool(total.isfinite()))
+        if broken:
+            self._give_up(step, outcome, before)
+        self._optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        self._optimiser.step()
+        return outcome, loaded["id"], batch
+
+    def _give_up(self, step: int, outcome: Outcome, buffers: list[Tensor]) -> None:
+        for buffer, value in zip(self.network.buffers(), buffers, strict=True):
+            buffer.copy_(value)
+        self._save(step)
+        losses = ", ".join(f"{name} {loss.item():.4g}" for name, loss in outcome.losses.items())
+        raise NotFinite(
+            f"the loss of step {step} is not finite ({losses}); the state before it is saved in "
+            f"{self._folder / _CHECKPOINTS}. A lower training.rate, some training.warmup or precision float32 may help"
+        )
+
+    def _stop_if_wished(self, step: int, wish: Wish) -> None:
+        (wished,) = self._replica.any(bool(wish))
+        if wished:
+            self._save(step)
+            raise Interrupted(
+                f"interrupted after {step} of {self.steps} steps; the same command goes on from there", wish.number or 15
+            )
+
+    def _record(
+        self, history: History | None, step: int, outcome: Outcome, names: list[str], batch: Batch, bar
+    ) -> None:
+        monitoring = self._experiment.monitoring
+        self._window.add(outcome, len(names) * self._replica.count)
+        done = step + 1
+        if history is not None:
+            bar.update()
+            if monitoring.sheet and outcome.maps is not None and (done % monitoring.sheet == 0 or done == self.steps):
+                history.add_sheet(done, names, batch, outcome, self._dataset.classes)
+        if done % monitoring.history == 0 or done in (self._first_joint_step, self.steps):
+            row = self._window.close(self._replica, outcome.maps is not None)
+            if history is not None:
+                rate = learning_rate(self._experiment.training, step, self.steps)
+                epoch = step // self._batches.steps_per_epoch + 1
+                history.add({"step": done, "epoch": epoch, "rate": rate, **row})
+                bar.set_postfix(loss=f"{row['total']:.4g}", refresh=False)
+
+    def _save(self, step: int) -> None:
+        if self._replica.leads:
+            state = {
+                "network": self.network.state_dict(),
+                "optimiser": self._optimiser.state_dict(),
+                "window": self._window.sums,
+                "window_steps": self._window.steps,
+            }
+            self._checkpoints.save(step, state)
+
+    def finish(self) -> None:
+        """Writes provenance and weights, and removes the checkpoints."""
+        described = {
+            "experiment": self._experiment.name,
+            "seed": self._experiment.seed,
+            "made_from": self._identity,
+            **provenance.surroundings(),
+            "device": device_name(self._replica.device.type),
+            "processes": self._replica.count,
+            "steps": self.steps,
+            "seconds_of_the_last_session": round(time.monotonic() - self._started, 1),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+        write_json(self._folder / PROVENANCE, described)
+        arguments = network_arguments(self._experiment)
+        save_network(self._folder / WEIGHTS, self.network, self._dataset.classes, self._identity, **arguments)
+        self._checkpoints.remove()
+
+
+def network_arguments(experiment: Experiment) -> dict[str, object]:
+    """Those of `build_model`, but for num_classes and pretrained."""
+    network: Network = experiment.network
+    return {
+        "backbone": network.backbone,
+        "classifier": network.classifier,
+        "decoder_width": network.decoder_width,
+        "weight_standardisation": experiment.recipe.weight_standardisation,
+    }
+
+
+def _default_workers(this: Replica) -> int:
+    cores = max(1, available_cores() // this.count)
+    # On the CPU the network needs them itself.
+    return min(_MOST_WORKERS, cores) if this.device.type == "cuda" else 1
+
+
+def _set_chance(seed: int, step: int, rank: int) -> None:
+    torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+
+
+@contextmanager
+def _explaining_lack_of_memory(settings: Training) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        # torch has an exception of its own for GPUs alone.
+        if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
+            raise
+        raise MemoryError(
+            f"out of memory: lower training.batch ({settings.batch}) or training.crop ({settings.crop}), or set "
+            f"training.precision ({settings.precision}) to bfloat16. ({str(error).splitlines()[0]})"
+        ) from error

@@ -26,10 +26,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from getam.machine import device_name
 from benchmarks.measure import peak_memory, print_table, timings, write_results
 from getam import ConfusionMatrix, dense_crf, dense_crf_batch
 from getam.datasets import voc
+from getam.machine import device_name
 
 SIZE = (500, 375)
 REFERENCE = "pydensecrf"

@@ -17,10 +17,10 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from getam.machine import device_name
 from benchmarks.measure import print_table, timings, write_results
 from getam.datasets.loading import EpochBatches, TrainingImages, training_batches
 from getam.datasets.prepared import Split, open_dataset
+from getam.machine import device_name
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BATCH = 4

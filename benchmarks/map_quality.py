@@ -25,9 +25,7 @@ from PIL import Image
 from safetensors.torch import save_model
 from torch import Tensor
 
-from getam.machine import device_name
 from benchmarks.measure import print_table, write_table
-from getam.pictures import draw_sheet, heat, painted
 from getam import (
     ConfusionMatrix,
     SegmentationNetwork,
@@ -43,6 +41,8 @@ from getam import (
 from getam.activation import METHODS
 from getam.datasets.prepared import DataSet, Split, open_dataset
 from getam.images import read_image, read_mask
+from getam.machine import device_name
+from getam.pictures import draw_sheet, heat, painted
 
 BILINEAR, NEAREST = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
 THRESHOLDS = np.geomspace(0.005, 0.9, 40)  # maps that are products of small numbers have their best cut low

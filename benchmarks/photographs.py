@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_model
 
-from getam.pictures import draw_sheet, heat, painted
 from getam import (
     activation_maps,
     build_model,
@@ -28,6 +27,7 @@ from getam import (
     refine_maps,
 )
 from getam.datasets import voc
+from getam.pictures import draw_sheet, heat, painted
 
 PHOTOGRAPHS = {"astronaut": "person", "chelsea": "cat"}
 SIDE = 224

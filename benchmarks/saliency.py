@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from getam.machine import device_name
 from benchmarks.measure import print_table, write_results
-from getam.pictures import draw_sheet
 from getam.background_detection import background_saliency, border_saliency
 from getam.datasets.prepared import open_dataset
 from getam.images import UNKNOWN, read_grey, read_image, read_mask
+from getam.machine import device_name
+from getam.pictures import draw_sheet
 from getam.saliency import OTSU, binarise, find_maps
 
 BETA_SQUARED = 0.3

@@ -6,10 +6,36 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 
-from getam.commands import check, fetch, prepare, refine, saliency, train, unpack
+from getam.commands import (
+    check,
+    convert,
+    fetch,
+    label,
+    predict,
+    prepare,
+    refine,
+    saliency,
+    score,
+    submit,
+    train,
+    unpack,
+)
 from getam.interruption import Interrupted
 
-_COMMANDS = (fetch, unpack, prepare, saliency, check, train, refine)  # in the order of the data flow
+_COMMANDS = (
+    fetch,
+    unpack,
+    prepare,
+    saliency,
+    check,
+    train,
+    convert,
+    predict,
+    refine,
+    label,
+    score,
+    submit,
+)  # in the order of the data flow
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

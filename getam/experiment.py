@@ -27,6 +27,7 @@ from getam.refinement import DILATIONS, ITERATIONS
 _Whole = Annotated[int, Field(ge=1)]
 _Positive = Annotated[float, Field(gt=0)]
 _Fraction = Annotated[float, Field(ge=0, le=1)]
+_Precision = Literal["float32", "tf32", "bfloat16"]
 _Side = Annotated[int, Field(ge=32, multiple_of=32)]
 
 
@@ -102,7 +103,7 @@ class Training(_Section):
     weight_decay: Annotated[float, Field(ge=0)] | None = None
     split_cross_entropy: bool = True
     dense_energy: DenseEnergy = DenseEnergy()
-    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    precision: _Precision = "float32"
     channels_last: bool = False
     compile: bool = False
     fused_optimiser: bool = False
@@ -117,10 +118,13 @@ class Training(_Section):
 
 
 class Inference(_Section):
-    """sizes: sides of the squares that an image is resized to; flip: each of them mirrored, too."""
+    """sizes: sides of the squares that an image is resized to; flip: each of them mirrored, too; precision: as in
+    training.
+    """
 
     sizes: Annotated[tuple[_Side, ...], Field(min_length=1)] = (256, 320, 480)
     flip: bool = False
+    precision: _Precision = "float32"
 
 
 class Crf(_Section):

@@ -1,22 +1,19 @@
 """From folders of probabilities and images to masks, by the dense CRF."""
 
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from getam.arguments import check_choice
 from getam.crf import BACKENDS, check_settings, dense_crf
 from getam.images import IMAGE_SUFFIXES, read_image, write_mask
 from getam.parallel import map_unordered
+from getam.probabilities import read_probabilities
 
 _PROBABILITY_SUFFIXES = (".npy", ".npz")
-_MOST_LABELS = 255  # in an 8-bit mask, where 255 itself means unknown
 
 
 @dataclass(frozen=True)
@@ -83,12 +80,12 @@ def refine_files(jobs: list[Job], settings: CrfSettings, workers: int) -> Iterat
     Raises:
         ValueError: a file cannot be read or does not fit its image; the message names it. Masks that are done stay.
     """
-    return map_unordered(partial(refine_file, settings=settings), jobs, min(workers, len(jobs)))
+    return map_unordered(partial(refine_file, settings=settings), jobs, max(1, min(workers, len(jobs))))
 
 
 def refine_file(job: Job, settings: CrfSettings) -> Path:
     """Writes the mask of one image and returns its path."""
-    probabilities = _read_probabilities(job.probabilities)
+    probabilities = read_probabilities(job.probabilities)
     image = read_image(job.image)
     if settings.bgr:
         image = image[..., ::-1]
@@ -106,19 +103,3 @@ def refine_file(job: Job, settings: CrfSettings) -> Path:
         raise ValueError(f"{job.probabilities} with {job.image}: {error}") from error
     write_mask(job.mask, marginals.argmax(0).to(torch.uint8).numpy())
     return job.mask
-
-
-def _read_probabilities(path: Path) -> np.ndarray:
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        arrays = [loaded] if isinstance(loaded, np.ndarray) else list(loaded.values())
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} cannot be read as an array: {error}") from error
-    if len(arrays) != 1:
-        raise ValueError(f"{path}: expected one array, found {len(arrays)}")
-    (values,) = arrays
-    if values.ndim != 3 or len(values) > _MOST_LABELS:
-        raise ValueError(f"{path}: expected (C + 1, H, W) with at most {_MOST_LABELS} labels, got {values.shape}")
-    if values.dtype.kind != "f":
-        raise ValueError(f"{path}: expected floats, got {values.dtype}")
-    return values.astype(np.float32)

@@ -13,8 +13,23 @@ from pathlib import Path
 from types import ModuleType
 
 _PACKAGE = __package__
-# Modules of the package that no number depends on: they check, report, and move files.
-_WITHOUT_EFFECT = ("arguments", "files", "history", "machine", "parallel", "pictures", "progress", "provenance")
+# Modules of the package that no number depends on: they check, report and move files. Of the settings in
+# getam/experiment.py there are digests of their own.
+_WITHOUT_EFFECT = (
+    "arguments",
+    "datasets.identity",
+    "experiment",
+    "files",
+    "history",
+    "interruption",
+    "machine",
+    "parallel",
+    "pictures",
+    "progress",
+    "provenance",
+    "resuming",
+    "takeover",
+)
 _PACKAGES = ("getam", "torch", "timm", "numpy", "pillow", "safetensors", "opencv-python-headless")
 
 
@@ -35,14 +50,15 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 @cache
-def step_digest(module: str) -> str:
-    """sha256 of the code that a step of the chain computes with: one module, such as `getam.training`, the modules of
-    this package that it imports, theirs, and so on, and the lattice in csrc/ if it is among them.
+def step_digest(*modules: str) -> str:
+    """sha256 of the code that a step of the chain computes with.
 
-    Comments, docstrings and layout do not count, nor do modules that no number depends on.
+    That is some modules, such as `getam.training`, those of this package that they import, and so on, and the lattice
+    in csrc/ if it is among them. Comments, docstrings and layout do not count, nor do modules without effect on any
+    number.
     """
     digest = hashlib.sha256()
-    names = sorted(built_on(module))
+    names = sorted(built_on(*modules))
     for name in names:
         digest.update(f"{name}\n{_bare(_source(name))}\n".encode())
     if f"{_PACKAGE}._native" in names:
@@ -51,9 +67,9 @@ def step_digest(module: str) -> str:
     return digest.hexdigest()
 
 
-def built_on(module: str) -> set[str]:
+def built_on(*modules: str) -> set[str]:
     """The modules that `step_digest` looks at."""
-    found, waiting = set(), [module]
+    found, waiting = set(), list(modules)
     while waiting:
         name = waiting.pop()
         if name not in found and name.removeprefix(f"{_PACKAGE}.") not in _WITHOUT_EFFECT:

@@ -1,4 +1,4 @@
-"""Training in several processes at once, one a GPU: torchrun starts them, DistributedDataParallel joins their gradients."""
+"""Training in several processes at once, one a GPU: torchrun starts them, their gradients are averaged."""
 
 import os
 from collections.abc import Iterator

@@ -50,7 +50,8 @@ class Checkpoints:
                 refused.append(f"{path} is damaged")
                 continue
             found = state["identity"]
-            differing = [name for name in sorted({*found, *self._identity}) if found.get(name) != self._identity.get(name)]
+            names = sorted({*found, *self._identity})
+            differing = [name for name in names if found.get(name) != self._identity.get(name)]
             if not differing:
                 return state, refused
             refused.append(f"{path} was made with other {' and '.join(differing)}")

@@ -17,16 +17,16 @@ from getam import background_detection, images, provenance, u2net
 from getam.arguments import check_choice
 from getam.background_detection import background_saliency, border_saliency
 from getam.datasets.prepared import DESCRIPTION, DataSet
-from getam.files import read_json, write_json
+from getam.files import write_json
 from getam.images import IMAGE_SUFFIXES, image_size, read_grey, read_image, write_grey
 from getam.parallel import map_unordered
+from getam.takeover import take_over
 from getam.u2net import u2net_saliency
 
 SOURCES = ("background", "border", "u2net", "folder")
 _LIBRARIES = ("numpy", "scipy", "scikit-image", "pillow", "onnxruntime")
 OTSU, KEEP = "otsu", "keep"
 MANIFEST = "saliency.json"
-_MADE_WITH = "settings.json"  # written first: maps of an interrupted run are taken over if these are the same
 _DEFAULT_THRESHOLDS = {"background": OTSU, "border": OTSU, "u2net": 127, "folder": KEEP}
 
 
@@ -76,7 +76,9 @@ def make_saliency(
     photographs = _photographs(dataset, splits)
     sources = find_maps(settings.path, list(photographs)) if settings.source == "folder" else {}
     made_with = _made_with(dataset, settings)
-    done = _take_over(folder, made_with)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    # Maps of a folder are only copied: quicker than to find out whether the originals have changed.
+    done = take_over(folder, made_with, ".png", reuse=settings.source != "folder")
     jobs = [(path, sources.get(name), folder / f"{name}.png") for name, path in photographs.items()]
     for _, _, target in jobs:
         if target.name in done:
@@ -129,24 +131,6 @@ def _made_with(dataset: DataSet, settings: SaliencySettings) -> dict[str, object
         "code_sha256": provenance.code_digest(background_detection, u2net, images, sys.modules[__name__]),
         "versions": provenance.versions(*_LIBRARIES),
     }
-
-
-def _take_over(folder: Path, made_with: dict[str, object]) -> set[str]:
-    """The names of the maps that may stay; all others are removed, and the settings written."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST).unlink(missing_ok=True)
-    stated = folder / _MADE_WITH
-    there = [path for path in folder.iterdir() if path.suffix == ".png"]
-    # Maps of a folder are only copied: quicker than to find out whether the originals have changed.
-    same = stated.is_file() and read_json(stated) == made_with and made_with["settings"]["source"] != "folder"
-    if same:
-        return {path.name for path in there}
-    if there and not stated.is_file():
-        raise ValueError(f"{folder} holds pictures that `getam saliency` has not made: it needs a folder of its own")
-    for path in there:
-        path.unlink()
-    write_json(stated, made_with)
-    return set()
 
 
 def _write_map(settings: SaliencySettings, job: tuple[Path, Path | None, Path]) -> Path:

@@ -1,11 +1,12 @@
 """Training one experiment: both phases, from its settings to weights.safetensors (docs/method.md section 5).
 
-A step's chance (dropout, views, order) depends on the seed and the step alone, so that a run that is taken up again from
-a checkpoint goes on as if nothing had happened: bit for bit on the CPU.
+A step's chance (dropout, views, order) depends on the seed and the step alone, so that a run that is taken up again
+from a checkpoint goes on as if nothing had happened: bit for bit on the CPU.
 """
 
 import json
 import logging
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,9 +47,10 @@ class NotFinite(ValueError):  # noqa: N818
 def train(experiment: Experiment, folder: Path, device: str = "auto", workers: int | None = None) -> Path:
     """Trains a network, or goes on with a training that was interrupted, and returns the path of its weights.
 
-    Writes into `folder`: experiment.yaml, history.csv, sheets/, tensorboard/, checkpoints/ while it lasts, and in the end
-    provenance.json and weights.safetensors. Where these weights are there already, nothing is done. A checkpoint is taken
-    up if settings, data and code are those that it was made with; else training starts afresh and the log says why.
+    Writes into `folder`: experiment.yaml, history.csv, sheets/, tensorboard/, checkpoints/ while it lasts, and in the
+    end provenance.json and weights.safetensors. Where these weights are there already, nothing is done. A checkpoint is
+    taken up if settings, data and code are those that it was made with; else training starts afresh and the log says
+    why.
 
     Args:
         device: `auto`, `cpu` or `cuda`; under torchrun every process takes a GPU of its own.
@@ -236,7 +238,8 @@ class _Trainer:
         if wished:
             self._save(step)
             raise Interrupted(
-                f"interrupted after {step} of {self.steps} steps; the same command goes on from there", wish.number or 15
+                f"interrupted after {step} of {self.steps} steps; the same command goes on from there",
+                wish.number or signal.SIGTERM,
             )
 
     def _record(

@@ -178,7 +178,7 @@ def test_an_interrupted_run_is_taken_up(dataset, tmp_path):
 
 def test_a_folder_with_other_pictures_is_left_alone(dataset, tmp_path):
     write_grey(tmp_path / "mine" / "holiday.png", np.zeros((2, 2), np.uint8))
-    with pytest.raises(ValueError, match="holds pictures that `getam saliency` has not made"):
+    with pytest.raises(ValueError, match="holds .png files that this command has not made"):
         run(dataset, tmp_path / "mine")
     assert (tmp_path / "mine" / "holiday.png").exists()
 

@@ -1,9 +1,15 @@
 """Options that several verbs have."""
 
 import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+import yaml
 
 from getam.parallel import available_cores
+from getam.progress import progress
 from getam.replicas import DEVICES
+from getam.shards import Shard
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -24,6 +30,70 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
 def add_device(parser: argparse.ArgumentParser) -> None:
     """--device: where the network runs."""
     parser.add_argument("--device", choices=DEVICES, default="auto", help="auto: a GPU where there is one")
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """RUN, as `folder`, and --split: what a step that follows training works on."""
+    parser.add_argument("folder", type=Path, metavar="RUN", help="folder that `getam train` has written")
+    parser.add_argument("--split", nargs="+", required=True, help="splits of the data set")
+
+
+def add_network_job(parser: argparse.ArgumentParser) -> None:
+    """--shard, --batch and --workers of a job that runs the network on many images."""
+    add_shard(parser)
+    parser.add_argument("--batch", type=positive, default=4, help="images at once")
+    parser.add_argument("--workers", type=not_negative, default=1, help="processes that read images; 0: none")
+
+
+def add_shard(parser: argparse.ArgumentParser) -> None:
+    """--shard: one of several jobs that share the images."""
+    parser.add_argument(
+        "--shard", type=_shard, default=Shard(), metavar="I/N", help="every N-th image, from the I-th: one of N jobs"
+    )
+
+
+def _shard(text: str) -> Shard:
+    number, _, count = text.partition("/")
+    try:
+        return Shard(int(number), int(count))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected I/N such as 2/8, got {text!r}") from error
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """--set: settings of an experiment that go before those of its file."""
+    parser.add_argument(
+        "--set",
+        type=_setting,
+        nargs="+",
+        default=(),
+        metavar="KEY=VALUE",
+        help="settings that go before those of the file, such as training.epochs=5 or seed=1",
+    )
+
+
+def _setting(text: str) -> tuple[str, object]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"expected key=value, got {text!r}")
+    return key, yaml.safe_load(value)
+
+
+def follow(paths: Iterable[Path], total: int, what: str) -> None:
+    """Exhausts a step's paths, with a progress line, and says where the files are."""
+    path = None
+    for path in progress(paths, total=total, desc=what, unit="image"):
+        pass
+    if path is not None:
+        print(f"{total} files in {path.parent}")
+
+
+def not_negative(text: str) -> int:
+    """A whole number from 0, as an argument's type."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"expected at least 0, got {text}")
+    return value
 
 
 def positive(text: str) -> int:

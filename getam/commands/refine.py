@@ -1,12 +1,11 @@
-"""`getam refine`: probabilities and images to masks, by the dense CRF."""
+"""`getam refine`: probabilities to masks, by the dense CRF: those of a run, or of any folder."""
 
 import argparse
 from pathlib import Path
 
-from getam.commands.options import HelpFormatter, add_workers
+from getam.commands.options import HelpFormatter, add_shard, add_workers, follow
 from getam.crf import BACKENDS
 from getam.postprocessing import CrfSettings, find_jobs, refine_files
-from getam.progress import progress
 
 
 def add(commands) -> None:
@@ -15,14 +14,20 @@ def add(commands) -> None:
     parser = commands.add_parser(
         "refine",
         help="probabilities and images to masks, by the dense CRF",
-        description="Refines probabilities with a dense CRF and writes the most probable labels as palette PNGs.",
+        usage="getam refine RUN --split S [S ...] [--without-crf] [--shard I/N] [--workers N]\n"
+        "       getam refine PROBABILITIES IMAGES --output MASKS [settings of the CRF]",
+        description="Refines probabilities with a dense CRF and writes the most probable labels as palette PNGs: those "
+        "of a run's split, with the settings of its experiment, or those of a folder.",
         formatter_class=HelpFormatter,
     )
     parser.add_argument(
-        "probabilities", type=Path, help="folder of <id>.npy or <id>.npz, (C + 1, H, W), any float type"
+        "folder", type=Path, help="RUN that `getam predict` was called on; or folder of <id>.npy or .npz, (C + 1, H, W)"
     )
-    parser.add_argument("images", type=Path, help="folder of <id>.jpg, .jpeg or .png")
-    parser.add_argument("--output", type=Path, required=True, metavar="MASKS", help="folder for <id>.png")
+    parser.add_argument("images", type=Path, nargs="?", help="folder of <id>.jpg, .jpeg or .png")
+    parser.add_argument("--split", nargs="+", help="of a run: splits to refine")
+    parser.add_argument("--without-crf", action="store_true", help="of a run: the most probable labels as they are")
+    add_shard(parser)
+    parser.add_argument("--output", type=Path, metavar="MASKS", help="of a folder: where <id>.png are written")
     parser.add_argument("--backend", choices=BACKENDS, default=default.backend, help="who calculates")
     parser.add_argument("--iterations", type=int, default=default.iterations, help="mean-field iterations")
     parser.add_argument(
@@ -55,6 +60,27 @@ def add(commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    if options.split:
+        _refine_run(options)
+    elif options.images is None or options.output is None:
+        raise ValueError("refine: expected RUN and --split, or PROBABILITIES, IMAGES and --output")
+    else:
+        _refine_folder(options)
+
+
+def _refine_run(options: argparse.Namespace) -> None:
+    from getam.runs import Run
+
+    if options.images is not None or options.output is not None:
+        raise ValueError("refine: a run has its own images and its own place for masks")
+    run = Run(options.folder)
+    for split in options.split:
+        total = len(options.shard.of(run.dataset.split(split).ids))
+        paths = run.refine(split, not options.without_crf, options.shard, options.workers)
+        follow(paths, total, f"refine {split}")
+
+
+def _refine_folder(options: argparse.Namespace) -> None:
     settings = CrfSettings(
         options.iterations,
         tuple(options.gaussian),
@@ -63,7 +89,5 @@ def _run(options: argparse.Namespace) -> None:
         options.negligible,
         options.bgr,
     )
-    jobs = find_jobs(options.probabilities, options.images, options.output)
-    for _ in progress(refine_files(jobs, settings, options.workers), total=len(jobs), desc="refine", unit="image"):
-        pass
-    print(f"{len(jobs)} masks in {options.output}")
+    jobs = find_jobs(options.folder, options.images, options.output)
+    follow(refine_files(jobs, settings, options.workers), len(jobs), "refine")

@@ -35,14 +35,31 @@ def random_view(image_rgb: np.ndarray, saliency: np.ndarray, crop: int, generato
         generator: the only source of chance.
     """
     long_side = int(generator.integers(int(0.9 * crop), int(crop / 0.875) + 1))
+    image, marked = _resized(image_rgb, saliency, long_side)
+    if generator.random() < 0.5:
+        image, marked = image.flip(-1), marked.flip(-1)
+    places = [_overlap(length, crop, int(generator.integers(abs(crop - length) + 1))) for length in marked.shape]
+    return _placed(image, marked, crop, places)
+
+
+def centred_view(image_rgb: np.ndarray, saliency: np.ndarray, crop: int) -> View:
+    """The whole image and its saliency map without chance: the long side is `crop`, the other one padded equally."""
+    image, marked = _resized(image_rgb, saliency, crop)
+    return _placed(image, marked, crop, [_overlap(length, crop, (crop - length) // 2) for length in marked.shape])
+
+
+def _resized(image_rgb: np.ndarray, saliency: np.ndarray, long_side: int) -> tuple[Tensor, Tensor]:
+    """uint8 (3, h, w) and (h, w)."""
     scale = long_side / max(saliency.shape)
     size = [max(1, round(length * scale)) for length in saliency.shape]
     # In bytes: torch's filter for them takes a quarter of Pillow's time.
     image = F.interpolate(torch.from_numpy(image_rgb).permute(2, 0, 1)[None], size, mode="bilinear", antialias=True)[0]
     marked = F.interpolate(torch.from_numpy(saliency)[None, None], size, mode="nearest-exact")[0, 0]
-    if generator.random() < 0.5:
-        image, marked = image.flip(-1), marked.flip(-1)
-    (rows, target_rows), (columns, target_columns) = (_overlap(length, crop, generator) for length in size)
+    return image, marked
+
+
+def _placed(image: Tensor, marked: Tensor, crop: int, places: list[tuple[slice, slice]]) -> View:
+    (rows, target_rows), (columns, target_columns) = places
     view = View(
         _PADDING.repeat(1, crop, crop),
         torch.zeros(crop, crop, dtype=torch.uint8),
@@ -54,10 +71,8 @@ def random_view(image_rgb: np.ndarray, saliency: np.ndarray, crop: int, generato
     return view
 
 
-def _overlap(length: int, crop: int, generator: np.random.Generator) -> tuple[slice, slice]:
+def _overlap(length: int, crop: int, offset: int) -> tuple[slice, slice]:
     """Which part of an axis is taken, and where in the crop it lies."""
-    room = crop - length
-    offset = int(generator.integers(abs(room) + 1))
-    if room >= 0:
+    if length <= crop:
         return slice(0, length), slice(offset, offset + length)
     return slice(offset, offset + crop), slice(0, crop)

@@ -1,9 +1,10 @@
 """Images for torch: random views to train on, whole photographs to predict on."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,7 +14,6 @@ from getam.arguments import check_whole
 from getam.datasets.augment import random_view
 from getam.datasets.prepared import Split, missing_files
 from getam.images import read_image, read_mask
-
 
 _SECONDS_TO_SAVE = 30  # that a worker stays after SIGTERM
 
@@ -162,20 +162,32 @@ def _leave_signals_to_parent(worker: int) -> None:
 
 
 class InferenceImages(Dataset):
-    """Whole photographs of a split: (id, image_rgb), uint8 (H, W, 3), in the order of the list."""
+    """Whole photographs of a split: (id, (H, W), [uint8 (S, S, 3) for each size S]).
 
-    def __init__(self, split: Split):
-        self._split = split
+    Resized in bytes as OpenCV's INTER_LINEAR does it (docs/method.md, section 6).
+
+    Args:
+        ids: which of the split's images, in which order.
+        sizes: sides of the squares.
+    """
+
+    def __init__(self, split: Split, ids: Sequence[str], sizes: Sequence[int]):
+        self._split, self._ids, self._sizes = split, ids, sizes
 
     def __len__(self) -> int:
-        return len(self._split)
+        return len(self._ids)
 
-    def __getitem__(self, i: int) -> tuple[str, Tensor]:
+    def __getitem__(self, i: int) -> tuple[str, tuple[int, int], list[np.ndarray]]:
         """Raises ValueError where the image cannot be read."""
-        name = self._split.ids[i]
-        return name, torch.from_numpy(read_image(self._split.image(name)))
+        image = read_image(self._split.image(self._ids[i]))
+        return self._ids[i], image.shape[:2], squares(image, self._sizes)
 
 
-def inference_images(images: InferenceImages, workers: int) -> DataLoader:
-    """`images` one by one, read ahead by `workers` processes."""
+def squares(image_rgb: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
+    """An image uint8 (H, W, 3) resized to a square of each size."""
+    return [cv2.resize(image_rgb, (size, size), interpolation=cv2.INTER_LINEAR) for size in sizes]
+
+
+def inference_images(images: Dataset, workers: int) -> DataLoader:
+    """Items one by one, read ahead by `workers` processes."""
     return DataLoader(images, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None)

@@ -1,0 +1,99 @@
+"""Pseudo labels of whole images, without chance: what a trained network would be taught by its own maps."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from getam.activation import activation_maps
+from getam.backbones import normalise_images
+from getam.datasets.augment import View, centred_view
+from getam.datasets.loading import inference_images
+from getam.datasets.prepared import Split
+from getam.experiment import Experiment
+from getam.images import image_size, read_image, read_mask, write_mask
+from getam.modes import evaluating
+from getam.network import SegmentationNetwork
+from getam.pseudo_labels import complete_labels
+from getam.refinement import normalise_maps, refine_maps
+
+
+def label_files(
+    network: SegmentationNetwork,
+    split: Split,
+    ids: Sequence[str],
+    folder: Path,
+    experiment: Experiment,
+    batch: int = 4,
+    workers: int = 0,
+) -> Iterator[Path]:
+    """Writes the pseudo labels of images whose classes are known as <id>.png and yields each path.
+
+    As in training, but for chance: the image's long side is the crop's. Labels are brought to the image's size by its
+    nearest pixel.
+
+    Args:
+        batch: images that run through the network at once.
+        workers: processes that read images.
+
+    Raises:
+        ValueError: the split has no labels, or a file cannot be read.
+    """
+    if split.labels is None:
+        raise ValueError(f"split {split.name!r} has no image-level labels")
+    device = next(network.parameters()).device
+    dataset = _Views(split, ids, experiment.data.saliency, experiment.training.crop)
+    items = iter(inference_images(dataset, workers))
+    with evaluating(network):
+        while chosen := list(islice(items, batch)):
+            stacked = View(
+                *(torch.stack(values).to(device) for values in zip(*(view for _, view, _ in chosen), strict=True))
+            )
+            labels = torch.stack([present for _, _, present in chosen]).to(device)
+            pixels = _pseudo_labels(network, stacked, labels, experiment)
+            for (name, view, _), labelled in zip(chosen, pixels, strict=True):
+                path = folder / f"{name}.png"
+                write_mask(path, _at_size(labelled, view.valid, image_size(split.image(name))))
+                yield path
+
+
+def _pseudo_labels(network: SegmentationNetwork, view: View, labels: Tensor, experiment: Experiment) -> Tensor:
+    maps, recipe = experiment.maps, experiment.recipe
+    images = normalise_images(view.image_rgb) * view.valid[:, None]
+    activation = activation_maps(
+        network, images, labels, maps.method, experiment.start_layer, maps.fusion, recipe.heads
+    )
+    with torch.no_grad():
+        refined = refine_maps(activation, view.image_rgb.float(), maps.iterations, maps.dilations)
+        return complete_labels(normalise_maps(refined), view.saliency, labels, recipe, view.valid)[0]
+
+
+def _at_size(pixels: Tensor, valid: Tensor, size: tuple[int, int]) -> np.ndarray:
+    rows, columns = valid.any(1).nonzero().squeeze(1), valid.any(0).nonzero().squeeze(1)
+    inside = pixels.cpu()[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return F.interpolate(inside[None, None], size, mode="nearest-exact")[0, 0].numpy()
+
+
+class _Views(Dataset):
+    """(id, centred view, labels) of some images of a split."""
+
+    def __init__(self, split: Split, ids: Sequence[str], saliency: Path | None, crop: int):
+        self._split, self._ids, self._saliency, self._crop = split, ids, saliency, crop
+        self._labels = dict(zip(split.ids, torch.from_numpy(split.labels), strict=True))
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __getitem__(self, i: int) -> tuple[str, View, Tensor]:
+        name = self._ids[i]
+        image = read_image(self._split.image(name))
+        if self._saliency is None:
+            saliency = np.full(image.shape[:2], 255, np.uint8)
+        else:
+            saliency = read_mask(self._saliency / f"{name}.png", image.shape[:2])
+        return name, centred_view(image, saliency, self._crop), self._labels[name]

@@ -1,0 +1,82 @@
+"""Probabilities of one image in a small file, exact enough for the dense CRF.
+
+    <id>.npz    labels  uint8 (K,)           the labels that are probable somewhere; the others count as 0
+                low, high  uint8 (K, H, W)   the bytes of -log p in steps of 1/2048, as differences of neighbours
+
+Neighbouring logits are alike, as they come from a coarser grid, so their differences are small numbers that deflate
+packs well. Logarithms, because that is what the CRF takes: a step is as exact for p = 0.001 as for p = 1.
+"""
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from getam.files import written
+
+_STEPS = 2048  # per factor e
+_LEAST = 1e-3  # labels below this at every pixel are left out
+_MOST_LABELS = 255  # in an 8-bit mask, where 255 itself means unknown
+_ARRAYS = ("labels", "low", "high", "count")
+
+
+def write_probabilities(path: Path, probabilities: np.ndarray) -> None:
+    """Writes float32 (C + 1, H, W) as <id>.npz, whole or not at all."""
+    kept = np.flatnonzero(probabilities.max((1, 2)) >= _LEAST)
+    with np.errstate(divide="ignore"):
+        steps = np.rint(-_STEPS * np.log(probabilities[kept]))
+    code = np.minimum(steps, 2**16 - 1).astype(np.uint16)
+    # Unsigned numbers wrap around, and wrap back when they are added up again.
+    for axis in (1, 2):
+        code = np.diff(code, axis=axis, prepend=np.zeros_like(code.take([0], axis)))
+    code = (code << 1) ^ np.where(code >> 15, np.uint16(2**16 - 1), np.uint16(0))  # -1, 1, -2, .. as 1, 2, 3, ..
+    arrays = {
+        "labels": kept.astype(np.uint8),
+        "low": (code & 255).astype(np.uint8),
+        "high": (code >> 8).astype(np.uint8),
+        "count": np.uint8(len(probabilities)),
+    }
+    with written(path) as unfinished, unfinished.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def read_probabilities(path: Path) -> np.ndarray:
+    """float32 (C + 1, H, W), summing to 1 at each pixel, of a file of `write_probabilities`; or a plain .npy or .npz
+    array of this shape as it is.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, or holds something else.
+    """
+    arrays = _load(path)
+    if set(arrays) == set(_ARRAYS):
+        return _decoded(arrays)
+    if len(arrays) != 1:
+        raise ValueError(f"{path}: expected one array, found {len(arrays)}")
+    (values,) = arrays.values()
+    if values.ndim != 3 or len(values) > _MOST_LABELS:
+        raise ValueError(f"{path}: expected (C + 1, H, W) with at most {_MOST_LABELS} labels, got {values.shape}")
+    if values.dtype.kind != "f":
+        raise ValueError(f"{path}: expected floats, got {values.dtype}")
+    return values.astype(np.float32)
+
+
+def _load(path: Path) -> dict[str, np.ndarray]:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        return {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded.items())
+    except FileNotFoundError:
+        raise
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read as an array: {error}") from error
+
+
+def _decoded(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    code = arrays["low"].astype(np.uint16) | arrays["high"].astype(np.uint16) << 8
+    code = (code >> 1) ^ np.where(code & 1, np.uint16(2**16 - 1), np.uint16(0))
+    for axis in (2, 1):
+        code = np.cumsum(code, axis=axis, dtype=np.uint16)
+    probabilities = np.zeros((int(arrays["count"]), *code.shape[1:]), np.float32)
+    probabilities[arrays["labels"]] = np.exp(code.astype(np.float32) / -_STEPS)
+    return probabilities / probabilities.sum(0)

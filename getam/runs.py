@@ -1,0 +1,171 @@
+"""A run: the folder of one experiment, and the steps that follow its training (DESIGN: results/experiments/<name>).
+
+    experiment.yaml  history.csv  weights.safetensors  provenance.json
+    <split>/probabilities/<id>.npz   masks/<id>.png   masks_without_crf/<id>.png   iou.csv   confusion.csv
+    <split>/pseudo_labels/<id>.png   pseudo_label_iou.csv
+
+Every step goes on where an interrupted one has ended; files that were made from other weights, settings, data or code
+are made anew.
+"""
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from getam import provenance
+from getam.checkpoints import load_network
+from getam.datasets.identity import images_digest, list_digest
+from getam.datasets.loading import check_images, check_saliency
+from getam.datasets.prepared import DataSet, Split, missing_files, open_dataset
+from getam.evaluation import Score, score_masks, write_score
+from getam.experiment import EXPERIMENT, Experiment, load_experiment, training_digest
+from getam.files import read_json, write_json
+from getam.inference import predict_files
+from getam.labelling import label_files
+from getam.network import SegmentationNetwork
+from getam.postprocessing import CrfSettings, Job, refine_files
+from getam.shards import Shard
+from getam.takeover import NOTE, take_over
+from getam.training import WEIGHTS
+
+
+class Run:
+    """The folder of an experiment.
+
+    Raises:
+        FileNotFoundError: it holds no experiment.yaml.
+        ValueError: that file is wrong.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        if not (folder / EXPERIMENT).is_file():
+            raise FileNotFoundError(f"{folder} is no run: no {EXPERIMENT} in it; `getam train` writes one")
+        self.experiment: Experiment = load_experiment(folder / EXPERIMENT)
+        self.weights = folder / WEIGHTS
+
+    @cached_property
+    def dataset(self) -> DataSet:
+        """The prepared data set of the experiment."""
+        return open_dataset(self.experiment.data.dataset)
+
+    def load_network(self, device: torch.device) -> SegmentationNetwork:
+        """The trained network, in eval mode.
+
+        Raises:
+            FileNotFoundError: there are no weights yet.
+            ValueError: their classes are not the data set's.
+        """
+        network, classes = load_network(self.weights)
+        if classes != self.dataset.classes:
+            raise ValueError(f"{self.weights} knows other classes than {self.dataset.folder}")
+        return network.to(device)
+
+    def predict(
+        self, split_name: str, device: torch.device, shard: Shard = Shard(), batch: int = 4, workers: int = 0
+    ) -> Iterator[Path]:
+        """Writes the probabilities of a split's images and yields each path.
+
+        Args:
+            batch: images that run through the network at once.
+            workers: processes that read images.
+
+        Raises:
+            FileNotFoundError: weights or an image are missing.
+        """
+        split, settings = self.dataset.split(split_name), self.experiment.inference
+        check_images(split)
+        network = self.load_network(device)
+        folder = self.folder / split_name / "probabilities"
+        done = take_over(folder, self._made_from("getam.inference", split, self.experiment.digest("inference")), ".npz")
+        ids = shard.of(split.ids)
+        yield from (folder / f"{name}.npz" for name in ids if f"{name}.npz" in done)
+        waiting = [name for name in ids if f"{name}.npz" not in done]
+        yield from predict_files(
+            network, split, waiting, folder, settings.sizes, settings.flip, settings.precision, batch, workers
+        )
+        self._note_end(folder, shard, len(ids))
+
+    def _made_from(self, module: str, split: Split, settings: str) -> dict[str, str]:
+        return {
+            "weights": provenance.file_digest(self.weights),
+            "settings": settings,
+            "list": list_digest(self.dataset, split),
+            "images": images_digest(split),
+            "code": provenance.step_digest(module, "getam.checkpoints"),
+        }
+
+    def _note_end(self, folder: Path, shard: Shard, images: int) -> None:
+        name = "complete.json" if shard.count == 1 else f"complete-{shard.number}-of-{shard.count}.json"
+        write_json(folder / name, {**read_json(folder / NOTE), "shard": str(shard), "images": images})
+
+    def refine(self, split_name: str, crf: bool = True, shard: Shard = Shard(), workers: int = 1) -> Iterator[Path]:
+        """Turns probabilities into masks, by the experiment's dense CRF or as they are, and yields each path.
+
+        Raises:
+            FileNotFoundError: an image has no probabilities yet.
+        """
+        split = self.dataset.split(split_name)
+        source = self.folder / split_name / "probabilities"
+        ids = shard.of(split.ids)
+        self._check_there(source, [source / f"{name}.npz" for name in ids], "probabilities", "predict")
+        settings = self.experiment.crf.settings() if crf else CrfSettings(iterations=0)
+        folder = self.masks(split_name, crf)
+        made_from = {
+            "probabilities": read_json(source / NOTE),
+            "settings": self.experiment.digest("crf") if crf else None,
+            "code": provenance.step_digest("getam.postprocessing"),
+        }
+        done = take_over(folder, made_from, ".png")
+        jobs = [Job(source / f"{name}.npz", split.image(name), folder / f"{name}.png") for name in ids]
+        yield from (job.mask for job in jobs if job.mask.name in done)
+        yield from refine_files([job for job in jobs if job.mask.name not in done], settings, workers)
+        self._note_end(folder, shard, len(ids))
+
+    def masks(self, split_name: str, crf: bool = True) -> Path:
+        """The folder that `refine` writes to."""
+        return self.folder / split_name / ("masks" if crf else "masks_without_crf")
+
+    def label(
+        self, split_name: str, device: torch.device, shard: Shard = Shard(), batch: int = 4, workers: int = 0
+    ) -> Iterator[Path]:
+        """Writes the pseudo labels of a split whose image labels are known, and yields each path; as `predict` does."""
+        split = self.dataset.split(split_name)
+        check_images(split)
+        if self.experiment.data.saliency is not None:
+            check_saliency(split, self.experiment.data.saliency)
+        network = self.load_network(device)
+        folder = self.pseudo_labels(split_name)
+        made_from = self._made_from("getam.labelling", split, training_digest(self.experiment))
+        done = take_over(folder, made_from, ".png")
+        ids = shard.of(split.ids)
+        yield from (folder / f"{name}.png" for name in ids if f"{name}.png" in done)
+        waiting = [name for name in ids if f"{name}.png" not in done]
+        yield from label_files(network, split, waiting, folder, self.experiment, batch, workers)
+        self._note_end(folder, shard, len(ids))
+
+    def pseudo_labels(self, split_name: str) -> Path:
+        """The folder that `label` writes to."""
+        return self.folder / split_name / "pseudo_labels"
+
+    def score(self, split_name: str, masks: Path, name: str = "iou", workers: int = 1) -> Score:
+        """Compares masks with the truth and writes <split>/<name>.csv and <name>_confusion.csv.
+
+        Raises:
+            FileNotFoundError: a mask is missing.
+            ValueError: the split has no truth, or a mask does not fit.
+        """
+        score = score_masks(self.dataset.split(split_name), self.dataset.classes, masks, workers)
+        write_score(self.folder / split_name, score, name)
+        return score
+
+    @staticmethod
+    def _check_there(folder: Path, paths: list[Path], what: str, verb: str) -> None:
+        missing = missing_files(folder, paths)
+        if missing:
+            raise FileNotFoundError(
+                f"{len(missing)} of {len(paths)} {what} are missing, the first is {missing[0]}; "
+                f"`getam {verb}` makes them"
+            )

@@ -26,14 +26,19 @@ _HOMES = {
     "cross_entropy_loss": "losses",
     "dense_crf": "crf",
     "dense_crf_batch": "crf",
+    "explain": "explaining",
+    "load_experiment": "experiment",
+    "load_network": "checkpoints",
     "load_recipe": "recipe",
     "load_released_checkpoint": "checkpoints",
     "normalise_images": "backbones",
     "normalise_maps": "refinement",
     "open_dataset": "datasets.prepared",
+    "predict_probabilities": "inference",
     "refine_maps": "refinement",
     "saliency_loss": "losses",
     "saliency_target": "pseudo_labels",
+    "train": "training",
 }
 
 __all__ = list(_HOMES)

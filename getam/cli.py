@@ -9,6 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from getam.commands import (
     check,
     convert,
+    explain,
     fetch,
     label,
     predict,
@@ -22,6 +23,7 @@ from getam.commands import (
 )
 from getam.interruption import Interrupted
 
+# In the order of the data flow.
 _COMMANDS = (
     fetch,
     unpack,
@@ -35,7 +37,8 @@ _COMMANDS = (
     label,
     score,
     submit,
-)  # in the order of the data flow
+    explain,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
 
 from getam.files import written
 
@@ -70,6 +71,14 @@ def mask_size(path: Path) -> tuple[int, int]:
     """(H, W) of what `read_mask` would return, from the header alone. Raises as `read_mask` does."""
     with _opened(path, "a mask") as image:
         return image.height, image.width
+
+
+def check_image(image_rgb: np.ndarray | Tensor) -> np.ndarray:
+    """An image as an array; a ValueError unless it is uint8 (H, W, 3)."""
+    image = np.asarray(image_rgb)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise ValueError(f"image_rgb: expected uint8 (H, W, 3), got {image.dtype} {image.shape}")
+    return image
 
 
 def read_mask(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:

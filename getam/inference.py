@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from getam.backbones import normalise_images
 from getam.datasets.loading import InferenceImages, inference_images, squares
 from getam.datasets.prepared import Split
+from getam.images import check_image
 from getam.modes import evaluating
 from getam.probabilities import write_probabilities
 
@@ -40,9 +41,7 @@ def predict_probabilities(
     Raises:
         ValueError: another shape or type of image, or sizes that the network does not take.
     """
-    image = np.asarray(image_rgb)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-        raise ValueError(f"image_rgb: expected uint8 (H, W, 3), got {image.dtype} {image.shape}")
+    image = check_image(image_rgb)
     if not sizes:
         raise ValueError("sizes: expected at least one")
     with evaluating(network):

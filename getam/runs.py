@@ -26,7 +26,7 @@ from getam.inference import predict_files
 from getam.labelling import label_files
 from getam.network import SegmentationNetwork
 from getam.postprocessing import CrfSettings, Job, refine_files
-from getam.shards import Shard
+from getam.shards import WHOLE, Shard
 from getam.takeover import NOTE, take_over
 from getam.training import WEIGHTS
 
@@ -64,7 +64,7 @@ class Run:
         return network.to(device)
 
     def predict(
-        self, split_name: str, device: torch.device, shard: Shard = Shard(), batch: int = 4, workers: int = 0
+        self, split_name: str, device: torch.device, shard: Shard = WHOLE, batch: int = 4, workers: int = 0
     ) -> Iterator[Path]:
         """Writes the probabilities of a split's images and yields each path.
 
@@ -101,7 +101,7 @@ class Run:
         name = "complete.json" if shard.count == 1 else f"complete-{shard.number}-of-{shard.count}.json"
         write_json(folder / name, {**read_json(folder / NOTE), "shard": str(shard), "images": images})
 
-    def refine(self, split_name: str, crf: bool = True, shard: Shard = Shard(), workers: int = 1) -> Iterator[Path]:
+    def refine(self, split_name: str, crf: bool = True, shard: Shard = WHOLE, workers: int = 1) -> Iterator[Path]:
         """Turns probabilities into masks, by the experiment's dense CRF or as they are, and yields each path.
 
         Raises:
@@ -129,7 +129,7 @@ class Run:
         return self.folder / split_name / ("masks" if crf else "masks_without_crf")
 
     def label(
-        self, split_name: str, device: torch.device, shard: Shard = Shard(), batch: int = 4, workers: int = 0
+        self, split_name: str, device: torch.device, shard: Shard = WHOLE, batch: int = 4, workers: int = 0
     ) -> Iterator[Path]:
         """Writes the pseudo labels of a split whose image labels are known, and yields each path; as `predict` does."""
         split = self.dataset.split(split_name)

@@ -20,3 +20,6 @@ class Shard:
     def of(self, ids: tuple[str, ...]) -> tuple[str, ...]:
         """The ids of this part."""
         return ids[self.number - 1 :: self.count]
+
+
+WHOLE = Shard()

@@ -1,4 +1,4 @@
-"""`getam convert`: one of the authors' released checkpoints as a run, so that it is predicted and scored like any other."""
+"""`getam convert`: one of the authors' released checkpoints as a run, to be predicted and scored like any other."""
 
 import argparse
 from pathlib import Path

@@ -81,11 +81,8 @@ def _setting(text: str) -> tuple[str, object]:
 
 def follow(paths: Iterable[Path], total: int, what: str) -> None:
     """Exhausts a step's paths, with a progress line, and says where the files are."""
-    path = None
-    for path in progress(paths, total=total, desc=what, unit="image"):
-        pass
-    if path is not None:
-        print(f"{total} files in {path.parent}")
+    folders = {path.parent for path in progress(paths, total=total, desc=what, unit="image")}
+    print(f"{total} files in {', '.join(map(str, folders))}")
 
 
 def not_negative(text: str) -> int:

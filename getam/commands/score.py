@@ -25,7 +25,7 @@ def add(commands) -> None:
     add_run(parser)
     parser.add_argument("--what", choices=_WHAT, default="masks", help="which of the run's masks")
     parser.add_argument(
-        "--masks", type=Path, metavar="FOLDER", help="other masks, <id>.png, scored to FOLDER/../iou.csv"
+        "--masks", type=Path, metavar="FOLDER", help="other masks, <id>.png, scored to iou.csv beside FOLDER"
     )
     add_workers(parser)
     parser.set_defaults(run=_run)

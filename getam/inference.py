@@ -65,7 +65,7 @@ def _predict(
 
 
 def _logits(network: nn.Module, images_rgb: Tensor, flip: bool, precision: str) -> Tensor:
-    images = normalise_images(images_rgb.permute(0, 3, 1, 2))
+    images = normalise_images(images_rgb.permute(0, 3, 1, 2).contiguous())
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         logits = network(images)[1].float()
         return (logits + network(images.flip(3))[1].float().flip(3)) / 2 if flip else logits

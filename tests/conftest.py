@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from getam import _native
+from getam.datasets import shapes
+from getam.saliency import SaliencySettings, make_saliency
 
 _SHARED = Path(__file__).parents[2] / "shared"
 GOLDEN = Path(os.environ.get("GETAM_GOLDEN", _SHARED / "golden"))
@@ -99,3 +101,46 @@ def relative_error(found, expected) -> float:
     found, expected = (np.asarray(torch.as_tensor(x).detach(), np.float64) for x in (found, expected))
     assert found.shape == expected.shape
     return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+@pytest.fixture(scope="session")
+def small_shapes(tmp_path_factory) -> Path:
+    """The drawn data set with few small images, and saliency maps in the folder `saliency` beside it."""
+    folder = tmp_path_factory.mktemp("shapes")
+    settings = shapes.ShapesSettings(side=32, train=24, val=9, test=5)
+    dataset = shapes.prepare(folder / "dataset", settings, 1)
+    for _ in make_saliency(dataset, list(dataset.splits), folder / "saliency", SaliencySettings("border")):
+        pass
+    return folder
+
+
+@pytest.fixture
+def small_experiment(small_shapes) -> dict:
+    """Settings of an experiment on it that takes a second or two."""
+    return {
+        "name": "small",
+        "data": {
+            "dataset": str(small_shapes / "dataset"),
+            "split": "train",
+            "saliency": str(small_shapes / "saliency"),
+        },
+        "network": {
+            "backbone": "vit_micro_hybrid",
+            "pretrained": False,
+            "classifier": "class_token",
+            "decoder_width": 16,
+        },
+        "recipe": {"preset": "paper", "opening": 3},
+        "maps": {"dilations": [1, 2], "iterations": 2},
+        "training": {
+            "crop": 32,
+            "batch": 4,
+            "epochs": 4,
+            "optimiser": "adamw",
+            "weight_decay": 0.01,
+            "rate": 1e-3,
+            "joint_factor": 1.0,
+        },
+        "inference": {"sizes": [32, 64]},
+        "monitoring": {"history": 5, "sheet": 0},
+    }

@@ -14,14 +14,17 @@ from getam import (
     complete_labels,
     cross_entropy_loss,
     dense_crf,
+    load_experiment,
     load_recipe,
     load_released_checkpoint,
     normalise_maps,
+    predict_probabilities,
     refine_maps,
     saliency_loss,
     saliency_target,
 )
 from getam.checkpoints import released_name
+from getam.phases import Batch, JointPhase
 from tests.conftest import relative_error
 
 RELEASED = load_recipe("released")
@@ -139,24 +142,30 @@ def test_dense_energy(case):
     assert relative_error(gradient[:, :, ::8, ::8], expected["grad_dense_energy"]) < 1e-4
 
 
-def test_total_loss_and_its_gradients(case, golden_folder):
+def test_a_joint_step(case, golden_folder):
+    """Maps, labels and losses of one forward, as training makes them: the total loss and every parameter's gradient."""
     expected = case.expected
-    labels = expected["pseudo_label"]
-    class_logits, seg_logits = case.network(case.images)
-    loss = (
-        classification_loss(class_logits, expected["label"])
-        + cross_entropy_loss(seg_logits, labels)
-        + saliency_loss(seg_logits, expected["saliency_target"])
-        + DenseEnergyLoss()(_images_rgb(expected), seg_logits.softmax(1), expected["valid"], labels)
-    )
-    assert loss.item() == pytest.approx(float(expected["loss_total"]), rel=1e-5)
+    source = {"name": "golden", "data": {"dataset": "d", "saliency": None}, "network": {"backbone": case.backbone}}
+    phase = JointPhase(case.network, load_experiment(source))
+    # Their validity mask is the dense energy's alone: the images were fed whole, so it cannot make the network's input.
+    batch = Batch(_images_rgb(expected), expected["saliency"], expected["valid"].bool(), expected["label"])
+    outcome = phase(case.images, batch)
+    assert outcome.total.item() == pytest.approx(float(expected["loss_total"]), rel=1e-5)
 
     with np.load(golden_folder / f"{BACKBONES[case.backbone]}.npz") as file:
         norms = dict(zip(file["grad_names"].tolist(), file["grad_norms"].tolist(), strict=True))
     parameters = {released_name(name): parameter for name, parameter in case.network.named_parameters()}
-    gradients = grad(loss, [parameters[name] for name in norms])
-    found = {name: gradient.norm().item() for name, gradient in zip(norms, gradients, strict=True)}
-    assert found == pytest.approx(norms, rel=1e-4)
+    gradients = dict(zip(parameters, grad(outcome.total, list(parameters.values())), strict=True))
+    assert {name: gradients[name].norm().item() for name in norms} == pytest.approx(norms, rel=1e-4)
+    assert all(gradient.any() for gradient in gradients.values())  # every parameter is used
+
+
+def test_inference(case):
+    expected = case.expected
+    image_rgb = expected["inference_bgr"].flip(2)
+    found = predict_probabilities(case.network, image_rgb, expected["inference_sizes"].tolist())
+    assert found.shape == (21, *image_rgb.shape[:2])
+    assert (found[:, ::8, ::8] - expected["inference_prob"]).abs().max() < 5e-5
 
 
 # "pydensecrf" is what the golden file was made with: it shows that it is called as the released code calls it.

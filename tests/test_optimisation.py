@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from getam import load_experiment, load_recipe
+from getam.experiment import Training
+from getam.optimisation import first_joint_step, learning_rate, make_optimiser, set_learning_rate
+
+
+def test_the_released_optimiser_and_schedule_exactly(golden_folder):
+    with np.load(golden_folder / "vitb_hybrid.npz") as file:
+        expected = file["poly_sgd"]
+    module = nn.Linear(8, 1, bias=False)
+    module.weight = nn.Parameter(torch.linspace(-1, 1, 8))
+    training, goal = Training(), torch.arange(8) / 8
+    optimiser = make_optimiser(module, training, load_recipe("released"))
+    for step, weights in enumerate(expected):
+        set_learning_rate(optimiser, learning_rate(training, step, 10))
+        optimiser.zero_grad()
+        (module.weight - goal).square().sum().backward()
+        optimiser.step()
+        assert np.abs(module.weight.detach().numpy() - weights).max() < 1e-6
+
+
+def test_published_numbers():
+    training, steps = Training(), (10_582 // 4) * 20
+    assert steps == 52_900
+    assert first_joint_step(training, steps) == 26_450
+    assert learning_rate(training, 0, steps) == 0.04
+    assert learning_rate(training, 26_449, steps) == pytest.approx(0.04 * (1 - 26_449 / steps) ** 0.9)
+    assert learning_rate(training, 26_450, steps) == pytest.approx(0.004 * 0.5**0.9)
+
+
+def test_warmup_rises_linearly_to_the_rate():
+    training = Training(warmup=3, power=0.0, joint_factor=1.0)
+    rates = [learning_rate(training, step, 100) / training.rate for step in range(5)]
+    assert rates == pytest.approx([0.25, 0.5, 0.75, 1, 1])
+
+
+@pytest.mark.parametrize(("preset", "momentum", "decay"), [("released", 5e-4, 0), ("paper", 0.9, 5e-4)])
+def test_arguments_of_sgd(preset, momentum, decay):
+    (group,) = make_optimiser(nn.Linear(2, 2), Training(), load_recipe(preset)).param_groups
+    assert (group["momentum"], group["weight_decay"]) == (momentum, decay)
+
+
+def test_adamw():
+    settings = {"optimiser": "adamw", "weight_decay": 0.02, "rate": 1e-3}
+    source = {"name": "e", "data": {"dataset": "d", "saliency": None}, "network": {"backbone": "vitb"}}
+    experiment = load_experiment({**source, "training": settings})
+    optimiser = make_optimiser(nn.Linear(2, 2), experiment.training, experiment.recipe)
+    assert isinstance(optimiser, torch.optim.AdamW)
+    assert optimiser.param_groups[0]["weight_decay"] == 0.02

@@ -1,0 +1,94 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from getam import build_model, open_dataset, predict_probabilities
+from getam.inference import predict_files
+from getam.probabilities import read_probabilities
+
+MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    network = build_model("vit_micro_hybrid", 5, classifier="class_token", decoder_width=16)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))  # zeros of the initialisation would hide mistakes
+    return network
+
+
+def image(height=45, width=70, seed=0):
+    small = np.random.default_rng(seed).integers(0, 256, (6, 9, 3), np.uint8)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def reference(network, rgb, sizes):
+    """Method, section 6, word by word."""
+    total = np.zeros((6, *rgb.shape[:2]))
+    for size in sizes:
+        square = cv2.resize(rgb, (size, size), interpolation=cv2.INTER_LINEAR)
+        values = torch.from_numpy(((square / 255 - MEAN) / STD).transpose(2, 0, 1)[None].astype(np.float32))
+        with torch.no_grad():
+            logits = network.eval()(values)[1]
+        total += F.interpolate(logits, rgb.shape[:2], mode="bilinear", align_corners=False)[0].numpy()
+    scores = np.exp(total / len(sizes))
+    return scores / scores.sum(0)
+
+
+def test_as_specified(network):
+    rgb = image()
+    found = predict_probabilities(network, rgb, (32, 64, 96))
+    assert found.dtype == torch.float32
+    assert np.abs(found.numpy() - reference(network, rgb, (32, 64, 96))).max() < 1e-5
+    assert torch.equal(found, predict_probabilities(network, torch.from_numpy(rgb), (32, 64, 96)))
+
+
+def test_flip_averages_the_mirrored_logits(network):
+    rgb = image()
+    plain, flipped = (predict_probabilities(network, x, (64,)).log() for x in (rgb, np.ascontiguousarray(rgb[:, ::-1])))
+    expected = ((plain + flipped.flip(2)) / 2).softmax(0)
+    assert (predict_probabilities(network, rgb, (64,), flip=True) - expected).abs().max() < 1e-5
+    mirrored = predict_probabilities(network, np.ascontiguousarray(rgb[:, ::-1]), (64,), flip=True)
+    assert (mirrored.flip(2) - expected).abs().max() < 1e-5
+
+
+def test_the_mode_is_left_as_it_was(network):
+    network.train()
+    network.decoder.eval()
+    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    predict_probabilities(network, image(), (32,))
+    assert network.training
+    assert not network.decoder.training
+    assert all(torch.equal(before[name], buffer) for name, buffer in network.named_buffers())
+    network.eval()
+
+
+@pytest.mark.parametrize(
+    ("rgb", "sizes", "message"),
+    [
+        (np.zeros((4, 4), np.uint8), (32,), r"image_rgb: expected uint8 \(H, W, 3\), got uint8 \(4, 4\)"),
+        (np.zeros((4, 4, 3), np.float32), (32,), "got float32"),
+        (np.zeros((0, 4, 3), np.uint8), (32,), "image_rgb"),
+        (np.zeros((4, 4, 3), np.uint8), (), "sizes: expected at least one"),
+        (np.zeros((4, 4, 3), np.uint8), (50,), "multiples of 32"),
+    ],
+)
+def test_mistakes(network, rgb, sizes, message):
+    with pytest.raises(ValueError, match=message):
+        predict_probabilities(network, rgb, sizes)
+
+
+@pytest.mark.parametrize(("batch", "workers"), [(1, 0), (4, 0), (4, 2)])
+def test_files_hold_what_single_images_give(network, small_shapes, tmp_path, batch, workers):
+    split = open_dataset(small_shapes / "dataset").split("val")
+    settings = {"sizes": (32, 64), "batch": batch, "workers": workers}
+    paths = list(predict_files(network, split, split.ids, tmp_path, **settings))
+    assert [path.name for path in paths] == [f"{name}.npz" for name in split.ids]
+    for path, name in zip(paths, split.ids, strict=True):
+        rgb = cv2.cvtColor(cv2.imread(str(split.image(name))), cv2.COLOR_BGR2RGB)
+        expected = predict_probabilities(network, rgb, (32, 64)).numpy()
+        assert np.abs(read_probabilities(path) - expected).max() < 1e-3

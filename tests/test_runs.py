@@ -1,0 +1,205 @@
+"""From an experiment's file to its numbers, by the command line."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from getam import (
+    activation_maps,
+    complete_labels,
+    dense_crf,
+    load_experiment,
+    load_network,
+    normalise_images,
+    normalise_maps,
+    open_dataset,
+    refine_maps,
+)
+from getam.cli import main
+from getam.images import read_image, read_mask
+from getam.probabilities import read_probabilities
+from getam.runs import Run
+from getam.shards import Shard
+from getam.training import train
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return tmp_path_factory.mktemp("trained")
+
+
+@pytest.fixture
+def run(trained, small_experiment, tmp_path):
+    """A run of its own, trained."""
+    if not any(trained.iterdir()):
+        train(load_experiment(small_experiment), trained, workers=0)
+    shutil.copytree(trained, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def command(*arguments):
+    assert main([str(argument) for argument in arguments]) == 0
+
+
+def written_since(before, folder):
+    return {path.name for path in folder.iterdir() if before.get(path.name) != path.stat().st_mtime_ns}
+
+
+def times(folder):
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+def test_the_whole_chain(run, small_shapes, capsys):
+    command("predict", run, "--split", "val", "test", "--device", "cpu")
+    command("refine", run, "--split", "val", "--workers", 1)
+    command("refine", run, "--split", "val", "--without-crf", "--workers", 1)
+    command("score", run, "--split", "val", "--workers", 1)
+    command("score", run, "--split", "val", "--what", "masks_without_crf", "--workers", 1)
+    split = open_dataset(small_shapes / "dataset").split("val")
+    for name in split.ids:
+        probabilities = read_probabilities(run / "val" / "probabilities" / f"{name}.npz")
+        raw = read_mask(run / "val" / "masks_without_crf" / f"{name}.png")
+        assert np.array_equal(raw, probabilities.argmax(0))
+        refined = dense_crf(read_image(split.image(name)), torch.from_numpy(probabilities)).argmax(0)
+        assert np.array_equal(read_mask(run / "val" / "masks" / f"{name}.png"), refined)
+    rows = dict(list(csv.reader((run / "val" / "iou.csv").open()))[1:])
+    assert f"mIoU {100 * float(rows['mIoU']):.2f}" in capsys.readouterr().out
+    assert (run / "val" / "iou_without_crf.csv").is_file()
+    assert len(list((run / "test" / "probabilities").glob("*.npz"))) == 5
+
+
+def test_shards_share_the_images(run):
+    for number in (1, 2, 3):
+        command("predict", run, "--split", "val", "--shard", f"{number}/3")
+    parts = [Shard(number, 3).of(Run(run).dataset.split("val").ids) for number in (1, 2, 3)]
+    assert sorted(sum(parts, ())) == sorted(Run(run).dataset.split("val").ids)
+    folder = run / "val" / "probabilities"
+    assert {path.stem for path in folder.glob("*.npz")} == set(sum(parts, ()))
+    assert len(list(folder.glob("complete-*-of-3.json"))) == 3
+    with pytest.raises(SystemExit):
+        main(["predict", str(run), "--split", "val", "--shard", "4/3"])
+
+
+@pytest.mark.parametrize("step", ["predict", "refine", "label"])
+def test_what_is_there_stays_and_what_is_missing_is_made(run, step):
+    command("predict", run, "--split", "val")
+    command(step, run, "--split", "val")
+    folder = run / "val" / {"predict": "probabilities", "refine": "masks", "label": "pseudo_labels"}[step]
+    first = next(path for path in sorted(folder.iterdir()) if path.suffix in (".npz", ".png"))
+    content = first.read_bytes()
+    first.unlink()
+    before = times(folder)
+    command(step, run, "--split", "val")
+    assert written_since(before, folder) == {first.name, "complete.json"}
+    assert first.read_bytes() == content
+
+
+def test_other_weights_make_everything_anew(run, small_experiment):
+    for step in ("predict", "refine"):
+        command(step, run, "--split", "val")
+    probabilities, masks = times(run / "val" / "probabilities"), times(run / "val" / "masks")
+    train(load_experiment(small_experiment, {"seed": 1}), run, workers=0)
+    with pytest.raises(FileNotFoundError):
+        Run(run.parent / "none")
+    for step in ("predict", "refine"):
+        command(step, run, "--split", "val")
+    assert len(written_since(probabilities, run / "val" / "probabilities") - {"settings.json"}) == 10
+    assert len(written_since(masks, run / "val" / "masks") - {"settings.json"}) == 10
+
+
+def test_other_crf_settings_make_masks_alone_anew(run, small_experiment):
+    for step in ("predict", "refine"):
+        command(step, run, "--split", "val")
+    probabilities, masks = times(run / "val" / "probabilities"), times(run / "val" / "masks")
+    path = run / "experiment.yaml"
+    path.write_text(path.read_text().replace("iterations: 20", "iterations: 2"))
+    for step in ("predict", "refine"):
+        command(step, run, "--split", "val")
+    assert written_since(probabilities, run / "val" / "probabilities") <= {"complete.json"}
+    assert len(written_since(masks, run / "val" / "masks") - {"settings.json"}) == 10
+
+
+def test_pseudo_labels_are_what_training_makes_of_whole_images(run, small_experiment, small_shapes):
+    command("label", run, "--split", "val", "--batch", 3)
+    command("score", run, "--split", "val", "--what", "pseudo_labels", "--workers", 1)
+    assert (run / "val" / "pseudo_label_iou.csv").is_file()
+    split, experiment = open_dataset(small_shapes / "dataset").split("val"), load_experiment(small_experiment)
+    network, _ = load_network(run / "weights.safetensors")
+    for i, name in enumerate(split.ids):  # images are as large as the crop: nothing is resized
+        rgb = torch.from_numpy(read_image(split.image(name))).permute(2, 0, 1)[None]
+        saliency = torch.from_numpy(read_mask(small_shapes / "saliency" / f"{name}.png"))[None]
+        labels = torch.from_numpy(split.labels[i : i + 1])
+        maps = activation_maps(network, normalise_images(rgb), labels, "getam", 0, heads="paper")
+        maps = normalise_maps(refine_maps(maps, rgb.float(), 2, (1, 2)))
+        expected, _ = complete_labels(maps, saliency, labels, experiment.recipe)
+        found = torch.from_numpy(read_mask(run / "val" / "pseudo_labels" / f"{name}.png"))
+        assert (found == expected[0]).double().mean() > 0.999
+
+
+def test_pseudo_labels_of_images_of_any_size(run, small_experiment):
+    from getam.datasets.augment import centred_view
+    from getam.labelling import _at_size
+
+    rgb = np.random.default_rng(0).integers(0, 256, (20, 50, 3), np.uint8)
+    saliency = np.zeros((20, 50), np.uint8)
+    saliency[:, 25:] = 255
+    view = centred_view(rgb, saliency, 64)
+    assert view.valid.sum() == 64 * 26  # 50 : 20 as 64 : 25.6
+    assert view.valid[19:45].all()
+    assert np.array_equal(_at_size(view.saliency, view.valid, (20, 50)), saliency)
+    enlarged = F.interpolate(torch.from_numpy(saliency)[None, None], (26, 64), mode="nearest-exact")[0, 0]
+    assert torch.equal(view.saliency[19:45], enlarged)
+
+
+def test_submission(run, tmp_path):
+    for step in ("predict", "refine"):
+        command(step, run, "--split", "test")
+    command("submit", run, "--output", tmp_path / "voc.tar.gz")
+    assert (tmp_path / "voc.tar.gz").stat().st_size > 500
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["predict", "{empty}", "--split", "val"], "is no run: no experiment.yaml in it"),
+        (["predict", "{run}", "--split", "vla"], "no split 'vla'; it has train, val, test"),
+        (["refine", "{run}", "--split", "val"], "9 of 9 probabilities are missing.*`getam predict` makes them"),
+        (["score", "{run}", "--split", "val"], "9 of 9 masks are missing"),
+        (["refine", "{run}"], "expected RUN and --split, or PROBABILITIES, IMAGES and --output"),
+        (["train", "{empty}/none.yaml", "--output", "{empty}/r"], "no experiment file"),
+    ],
+)
+def test_mistakes_are_one_line(run, tmp_path, capsys, arguments, message):
+    (tmp_path / "empty").mkdir()
+    filled = [argument.format(run=run, empty=tmp_path / "empty") for argument in arguments]
+    assert main(filled) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    import re
+
+    assert re.search(message, line), line
+
+
+def test_weights_that_are_not_there_or_of_other_classes(run, capsys):
+    (run / "weights.safetensors").rename(run / "moved")
+    assert main(["predict", str(run), "--split", "val"]) == 1
+    assert "no weight file" in capsys.readouterr().err
+
+
+def test_a_released_checkpoint_as_a_run(released_state_dict, small_shapes, small_experiment, tmp_path):
+    state = released_state_dict("vitb")
+    # Five classes instead of twenty, as the drawn data set has them.
+    state["cls_head.weight"], state["cls_head.bias"] = state["cls_head.weight"][:5], state["cls_head.bias"][:5]
+    state["scratch.output_conv.4.weight"] = state["scratch.output_conv.4.weight"][:6]
+    state["scratch.output_conv.4.bias"] = state["scratch.output_conv.4.bias"][:6]
+    torch.save(state, tmp_path / "released.pth")
+    small_experiment["network"] = {"backbone": "vitb"}
+    (tmp_path / "e.json").write_text(json.dumps(small_experiment))
+    command("convert", tmp_path / "released.pth", tmp_path / "e.json", "--output", tmp_path / "run")
+    command("predict", tmp_path / "run", "--split", "test", "--shard", "1/5")
+    (path,) = (tmp_path / "run" / "test" / "probabilities").glob("*.npz")
+    assert read_probabilities(path).shape == (6, 32, 32)

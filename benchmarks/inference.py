@@ -93,9 +93,8 @@ class _clock:  # noqa: N801 - used like a function
 
 def compared(split: Split, folder: Path, masks: list[np.ndarray]) -> dict[str, str]:
     """How much of the masks is equal, and how large the compact files are."""
-    equal = [
-        (read_mask(folder / "m" / f"{name}.png") == mask).mean() for name, mask in zip(split.ids, masks, strict=True)
-    ]
+    ours = (read_mask(folder / "m" / f"{name}.png") for name in split.ids)
+    equal = [(mask == usual_mask).mean() for mask, usual_mask in zip(ours, masks, strict=True)]
     argmax = [
         (read_probabilities(folder / "p" / f"{name}.npz").argmax(0) == np.load(folder / f"{name}.npy").argmax(0)).mean()
         for name in split.ids

@@ -1,6 +1,6 @@
 """A joint step of training against the usual way of doing it, side by side.
 
-    python -m benchmarks.training [--device cuda] [--backbone vitb_hybrid] [--side 256] [--batch 4] [--precision bfloat16]
+    python -m benchmarks.training [--device cuda] [--backbone vitb_hybrid] [--side 256] [--batch 4] [--precision tf32]
 
 The usual way: one forward with full attention matrices for the maps, one `backward()` for each (image, class) pair, a
 second forward for the losses, and the bilateral filter on copies in the CPU's memory. A stronger variant asks autograd
@@ -31,6 +31,7 @@ from getam import (
 )
 from getam.experiment import Experiment
 from getam.machine import device_name
+from getam.modes import arithmetic
 from getam.optimisation import make_optimiser
 from getam.phases import Batch, JointPhase, prepare_for_speed
 
@@ -69,7 +70,7 @@ def prepare(options: argparse.Namespace, way: str) -> Callable[[], float]:
     experiment, batch = make_experiment(options), make_batch(options)
     torch.manual_seed(0)
     network = experiment.build_network(CLASSES).to(options.device)
-    prepare_for_speed(network, experiment.training, torch.device(options.device))
+    prepare_for_speed(network, experiment.training)
     # Eval mode, so that two forwards are worth as much as one; what is calculated in a step is otherwise the same.
     network.eval()
     optimiser = make_optimiser(network, experiment.training, experiment.recipe)
@@ -138,6 +139,14 @@ def main() -> None:
     parser.add_argument("--precision", choices=("float32", "tf32", "bfloat16"), default="float32")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
+    with arithmetic(options.precision):
+        rows = measure(options)
+    print_table(rows)
+    print(f"written to {write_results('training', device_name(options.device), rows)}")
+
+
+def measure(options: argparse.Namespace) -> list[dict]:
+    """A row for each way; they take turns."""
     steps = {way: prepare(options, way) for way in WAYS}
     losses = {way: step() for way, step in steps.items()}  # the first step, from the same weights
     seconds = {way: [] for way in WAYS}
@@ -166,8 +175,7 @@ def main() -> None:
                 "device": device_name(options.device),
             }
         )
-    print_table(rows)
-    print(f"written to {write_results('training', device_name(options.device), rows)}")
+    return rows
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from getam.activation import activation_maps
 from getam.classifiers import with_classifier
 from getam.datasets.loading import squares
 from getam.images import IMAGE_MEAN, IMAGE_STD, check_image
-from getam.modes import evaluating
+from getam.modes import arithmetic, evaluating
 from getam.network import SegmentationNetwork
 from getam.refinement import normalise_maps, refine_maps
 
@@ -52,7 +52,7 @@ def explain(
     square = squares(image, [size or (_SIZE if ours else _made_for(network))])[0]
     rgb = torch.from_numpy(square).to(device).permute(2, 0, 1)[None].float()
     images = _normalised(network, rgb)
-    with evaluating(network):
+    with evaluating(network), arithmetic("float32"):
         with torch.no_grad():
             logits = classifier.classify(images)[0]
         chosen = _probable(logits, ours) if classes is None else _checked(classes, len(logits))

@@ -14,7 +14,7 @@ from getam.backbones import normalise_images
 from getam.datasets.loading import InferenceImages, inference_images, squares
 from getam.datasets.prepared import Split
 from getam.images import check_image
-from getam.modes import evaluating
+from getam.modes import arithmetic, autocast, evaluating
 from getam.probabilities import write_probabilities
 
 SIZES = (256, 320, 480)
@@ -44,7 +44,7 @@ def predict_probabilities(
     image = check_image(image_rgb)
     if not sizes:
         raise ValueError("sizes: expected at least one")
-    with evaluating(network):
+    with evaluating(network), arithmetic("float32"):
         return next(_predict(network, [(image.shape[:2], squares(image, sizes))], flip, "float32"))
 
 
@@ -66,7 +66,7 @@ def _predict(
 
 def _logits(network: nn.Module, images_rgb: Tensor, flip: bool, precision: str) -> Tensor:
     images = normalise_images(images_rgb.permute(0, 3, 1, 2).contiguous())
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+    with autocast(images.device, precision):
         logits = network(images)[1].float()
         return (logits + network(images.flip(3))[1].float().flip(3)) / 2 if flip else logits
 
@@ -92,7 +92,7 @@ def predict_files(
         ValueError: an image cannot be read; files that are written stay.
     """
     loader = iter(inference_images(InferenceImages(split, ids, sizes), workers))
-    with evaluating(network), ThreadPoolExecutor(_WRITERS) as writers:
+    with evaluating(network), arithmetic(precision), ThreadPoolExecutor(_WRITERS) as writers:
         written: list[Future[Path]] = []
         while images := list(islice(loader, batch)):
             # One batch is written while the next one runs.

@@ -17,7 +17,7 @@ from getam.datasets.loading import inference_images
 from getam.datasets.prepared import Split
 from getam.experiment import Experiment
 from getam.images import image_size, read_image, read_mask, write_mask
-from getam.modes import evaluating
+from getam.modes import arithmetic, evaluating
 from getam.network import SegmentationNetwork
 from getam.pseudo_labels import complete_labels
 from getam.refinement import normalise_maps, refine_maps
@@ -49,7 +49,7 @@ def label_files(
     device = next(network.parameters()).device
     dataset = _Views(split, ids, experiment.data.saliency, experiment.training.crop)
     items = iter(inference_images(dataset, workers))
-    with evaluating(network):
+    with evaluating(network), arithmetic(experiment.inference.precision):
         while chosen := list(islice(items, batch)):
             stacked = View(
                 *(torch.stack(values).to(device) for values in zip(*(view for _, view, _ in chosen), strict=True))

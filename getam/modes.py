@@ -1,8 +1,9 @@
-"""The mode a network is in."""
+"""The mode that a network runs in: training or evaluation, and how exactly it calculates."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import nn
 
 
@@ -16,3 +17,24 @@ def evaluating(network: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+@contextmanager
+def arithmetic(precision: str) -> Iterator[None]:
+    """NVIDIA's shortened products inside, or not: torch uses them for convolutions unless told otherwise.
+
+    precision: `float32` is exact; `tf32`, and `bfloat16` for what `autocast` leaves in float32, are not.
+    """
+    shortened = precision != "float32"
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32
+    cudnn.allow_tf32 = matmul.allow_tf32 = shortened
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32 = before
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """torch's autocast to bfloat16, if that is the precision."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")

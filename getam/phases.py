@@ -9,6 +9,7 @@ from getam.activation import ActivationRecord
 from getam.backbones import at_least_float32, normalise_images
 from getam.experiment import Experiment, Training
 from getam.losses import DenseEnergyLoss, classification_loss, cross_entropy_loss, saliency_loss
+from getam.modes import autocast
 from getam.network import SegmentationNetwork
 from getam.pseudo_labels import UNKNOWN, complete_labels, saliency_target
 from getam.refinement import normalise_maps, refine_maps
@@ -60,7 +61,7 @@ class ClassificationPhase(nn.Module):
 
     def forward(self, images: Tensor, batch: Batch) -> Outcome:
         """`images` is `batch.network_input`."""
-        with _autocast(images, self._precision):
+        with autocast(images.device, self._precision):
             class_logits = self.network.classify(images)
         return Outcome({"classification": classification_loss(class_logits, batch.labels)})
 
@@ -83,7 +84,7 @@ class JointPhase(nn.Module):
 
     def forward(self, images: Tensor, batch: Batch) -> Outcome:
         """`images` is `batch.network_input`."""
-        with _autocast(images, self._training.precision), self._record:
+        with autocast(images.device, self._training.precision), self._record:
             class_logits, seg_logits = self.network(images)
         maps = self._record.maps(class_logits, batch.labels)
         with torch.no_grad():
@@ -108,15 +109,8 @@ def labelled_part(outcome: Outcome) -> Tensor:
     return (outcome.pixels != UNKNOWN).float().mean()
 
 
-def _autocast(images: Tensor, precision: str) -> torch.autocast:
-    return torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16")
-
-
-def prepare_for_speed(network: SegmentationNetwork, settings: Training, device: torch.device) -> None:
-    """Applies precision, channels_last and compile; `float32` also keeps NVIDIA's convolutions from shortening it."""
-    shortened = settings.precision != "float32"
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = shortened
-    torch.backends.cudnn.benchmark = device.type == "cuda" and shortened
+def prepare_for_speed(network: SegmentationNetwork, settings: Training) -> None:
+    """Applies channels_last and compile, if they are asked for."""
     if settings.channels_last:
         network.to(memory_format=torch.channels_last)
     if settings.compile:

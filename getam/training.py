@@ -26,6 +26,7 @@ from getam.files import write_json
 from getam.history import History, Window
 from getam.interruption import Interrupted, Wish, noticing_signals
 from getam.machine import device_name
+from getam.modes import arithmetic
 from getam.optimisation import first_joint_step, learning_rate, make_optimiser, set_learning_rate
 from getam.parallel import available_cores
 from getam.phases import Batch, ClassificationPhase, JointPhase, Outcome, prepare_for_speed
@@ -71,11 +72,11 @@ def train(experiment: Experiment, folder: Path, device: str = "auto", workers: i
         if _trained_already(weights, identity):
             _log.info("%s is there already, from these settings, data and code", weights)
             return weights
-        if this.leads:
-            weights.unlink(missing_ok=True)
-            write_experiment(folder, experiment)
-        with _explaining_lack_of_memory(experiment.training):
+        with _explaining_lack_of_memory(experiment.training), arithmetic(experiment.training.precision):
             trainer = _Trainer(experiment, dataset, split, folder, identity, this, workers)
+            if this.leads:
+                weights.unlink(missing_ok=True)
+                write_experiment(folder, experiment)
             trainer.run()
         if this.leads:
             trainer.finish()
@@ -125,7 +126,7 @@ class _Trainer:
         self._first_joint_step = first_joint_step(settings, self.steps)
         torch.manual_seed(experiment.seed)
         self.network = experiment.build_network(len(dataset.classes)).to(this.device)
-        prepare_for_speed(self.network, settings, this.device)
+        prepare_for_speed(self.network, settings)
         self.network = synchronise_batch_norm(self.network, this).train()
         self._optimiser = make_optimiser(self.network, settings, experiment.recipe)
         self._checkpoints = Checkpoints(folder / _CHECKPOINTS, identity)

@@ -70,7 +70,7 @@ def test_an_empty_class_is_left_out(masks):
 
 
 def test_mistakes(masks):
-    split, truth, _, folder = masks
+    split, _, _, folder = masks
     with pytest.raises(ValueError, match="label 5 is not among the 3 labels"):
         score_masks(split, ["a", "b"], folder)
     write_mask(folder / f"{split.ids[3]}.png", np.zeros((5, 6), np.uint8))

@@ -31,7 +31,7 @@ def test_defaults_are_the_published_settings():
     }
     # Exact mode: nothing that changes the rounding is on.
     assert training.precision == experiment.inference.precision == "float32"
-    assert not (training.channels_last or training.compile or training.fused_optimiser)
+    assert [training.channels_last, training.compile, training.fused_optimiser] == [False] * 3
 
 
 def test_the_resolved_file_reads_back_as_the_same_experiment(tmp_path):

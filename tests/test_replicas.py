@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ def in_two_processes(function, folder):
     script = f"import tests.test_replicas as t; t.call({function.__name__!r}, {str(folder)!r})"
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     (folder / "script.py").write_text(script)
-    environment = {**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"}
     subprocess.run([*torchrun, str(folder / "script.py")], check=True, env=environment, timeout=300)
     return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
 

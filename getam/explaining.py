@@ -13,7 +13,7 @@ from getam.datasets.loading import squares
 from getam.images import IMAGE_MEAN, IMAGE_STD, check_image
 from getam.modes import arithmetic, evaluating
 from getam.network import SegmentationNetwork
-from getam.refinement import normalise_maps, refine_maps
+from getam.refinement import refine_maps
 
 _SIZE = 320  # of a SegmentationNetwork, the middle one of the test sizes
 _PROBABLE = {True: 0.5, False: 0.1}  # of a SegmentationNetwork's independent classes; of a softmax over a thousand
@@ -61,8 +61,10 @@ def explain(
         maps = activation_maps(network, images, labels, method)[:, chosen]
     if refine:
         maps = refine_maps(maps, rgb)
-    maps = F.interpolate(normalise_maps(maps), image.shape[:2], mode="bilinear", align_corners=False)[0].cpu()
-    return dict(zip(chosen, maps, strict=True))
+    maps = F.interpolate(maps, image.shape[:2], mode="bilinear", align_corners=False)
+    # Without the 1e-5 that labels are made with: a picture is not to fade where gradients are small.
+    maps = maps / maps.amax((2, 3), keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
+    return dict(zip(chosen, maps[0].cpu(), strict=True))
 
 
 def _made_for(vit: nn.Module) -> int:

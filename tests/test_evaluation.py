@@ -51,11 +51,11 @@ def test_files(masks, tmp_path):
     split, truth, _, folder = masks
     score = score_masks(split, list("abcde"), folder)
     path = write_score(tmp_path, score)
-    rows = dict(list(csv.reader(path.open()))[1:])
+    rows = dict(list(csv.reader(path.read_text().splitlines()))[1:])
     assert list(rows)[:6] == ["background", *"abcde"]
     assert float(rows["c"]) == score.iou()[3]
     assert read_summary(path) == score.summary()
-    confusion = list(csv.reader((tmp_path / "iou_confusion.csv").open()))
+    confusion = list(csv.reader((tmp_path / "iou_confusion.csv").read_text().splitlines()))
     assert sum(int(cell) for row in confusion[1:] for cell in row[1:]) == (truth != 255).sum()
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match="no line 'mIoU'"):

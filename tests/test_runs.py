@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 
 import numpy as np
@@ -67,7 +68,7 @@ def test_the_whole_chain(run, small_shapes, capsys):
         assert np.array_equal(raw, probabilities.argmax(0))
         refined = dense_crf(read_image(split.image(name)), torch.from_numpy(probabilities)).argmax(0)
         assert np.array_equal(read_mask(run / "val" / "masks" / f"{name}.png"), refined)
-    rows = dict(list(csv.reader((run / "val" / "iou.csv").open()))[1:])
+    rows = dict(list(csv.reader((run / "val" / "iou.csv").read_text().splitlines()))[1:])
     assert f"mIoU {100 * float(rows['mIoU']):.2f}" in capsys.readouterr().out
     assert (run / "val" / "iou_without_crf.csv").is_file()
     assert len(list((run / "test" / "probabilities").glob("*.npz"))) == 5
@@ -179,8 +180,6 @@ def test_mistakes_are_one_line(run, tmp_path, capsys, arguments, message):
     filled = [argument.format(run=run, empty=tmp_path / "empty") for argument in arguments]
     assert main(filled) == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
-    import re
-
     assert re.search(message, line), line
 
 

@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEMO := results/experiments/shapes
 
 .PHONY: setup demo test lint sanitize lock clean
 .DEFAULT_GOAL := setup
@@ -27,15 +28,18 @@ $(STAMP): pyproject.toml envs/requirements.lock setup.py $(wildcard csrc/*)
 	    "headers (Debian and Ubuntu: apt-get install python3-dev); see $(VENV)/pydensecrf.log" >&2
 	@touch $@
 
-# A few minutes on two cores: a data set is drawn, what stands out in it is found, a classifier is trained from scratch,
-# and the maps of every method are compared, in a table and a sheet to look at.
+# Some minutes on two cores: a data set is drawn, what stands out in it is found, a network is trained from scratch on
+# image labels alone, and its masks of images that it has not seen are scored.
 demo: setup
 	$(BIN)/getam prepare shapes --output resources/datasets/shapes
 	$(BIN)/getam saliency resources/datasets/shapes --source border --output resources/saliency/shapes
 	$(BIN)/python -m benchmarks.contact_sheet resources/datasets/shapes results/demo/shapes.png \
 	  --saliency resources/saliency/shapes
-	$(BIN)/python -m benchmarks.map_quality --table results/demo/map_quality.csv --sheet results/demo/maps.png \
-	  resources/datasets/shapes
+	$(BIN)/getam train config/shapes.yaml --output $(DEMO)
+	$(BIN)/getam predict $(DEMO) --split test --batch 32
+	$(BIN)/getam refine $(DEMO) --split test
+	$(BIN)/getam score $(DEMO) --split test
+	@echo "Look at $(DEMO)/sheets and, of the data set, at results/demo/shapes.png"
 
 test: setup
 	$(BIN)/python -m pytest

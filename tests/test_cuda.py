@@ -11,13 +11,17 @@ from getam import (
     complete_labels,
     cross_entropy_loss,
     dense_crf,
+    load_experiment,
     load_recipe,
     normalise_maps,
+    predict_probabilities,
     refine_maps,
     saliency_loss,
     saliency_target,
+    train,
 )
 from getam.activation import METHODS
+from getam.history import read_history
 from tests.conftest import relative_error
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -96,3 +100,24 @@ def test_dense_crf(images_rgb, labels):
     for found in (dense_crf(image, probabilities.cuda()), dense_crf(image.cuda(), probabilities.cuda())):
         assert found.is_cuda
         assert (found.cpu() - expected).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_training(small_experiment, tmp_path, precision):
+    for device in ("cpu", "cuda"):
+        experiment = load_experiment(
+            small_experiment, {"training.precision": precision if device == "cuda" else "float32"}
+        )
+        train(experiment, tmp_path / device, device=device, workers=1)
+    rows = {device: read_history(tmp_path / device) for device in ("cpu", "cuda")}
+    for on_cpu, on_gpu in zip(rows["cpu"], rows["cuda"], strict=True):
+        # The joint phase has dropout, whose chance is each device's own.
+        tolerance = 0.02 if on_cpu["phase"] == "classification" else 0.2
+        assert float(on_gpu["total"]) == pytest.approx(float(on_cpu["total"]), rel=tolerance)
+
+
+def test_prediction(networks):
+    image = torch.randint(0, 256, (50, 70, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    on_cpu, on_gpu = (predict_probabilities(network.float(), image, (32, 64)) for network in networks)
+    assert on_gpu.device.type == "cuda"
+    assert (on_cpu - on_gpu.cpu()).abs().max() < 1e-3

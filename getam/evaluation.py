@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from getam.datasets.prepared import Split, missing_files
-from getam.files import write_text
+from getam.datasets.prepared import Split
+from getam.files import check_present, write_text
 from getam.images import UNKNOWN, read_mask
 from getam.metrics import ConfusionMatrix
 from getam.parallel import map_unordered
@@ -73,9 +73,7 @@ def score_masks(split: Split, classes: Sequence[str], masks: Path, workers: int 
     """
     if split.masks is None:
         raise ValueError(f"split {split.name!r} has no masks to compare with")
-    missing = missing_files(masks, [masks / f"{name}.png" for name in split.ids])
-    if missing:
-        raise FileNotFoundError(f"{len(missing)} of {len(split)} masks are missing, the first is {missing[0]}")
+    check_present(masks, [masks / f"{name}.png" for name in split.ids], f"masks of split {split.name!r}")
     pairs = [(split.mask(name), masks / f"{name}.png") for name in split.ids]
     parts = map_unordered(partial(_count, len(classes) + 1), _portions(pairs, 16), workers)
     return Score((BACKGROUND_NAME, *classes), sum(parts))

@@ -4,7 +4,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,6 +45,22 @@ def check_free_space(folder: Path, needed: int, purpose: str) -> None:
     if free < needed:
         message = f"{purpose} needs {readable_size(needed)} on the disk, {readable_size(free)} are free"
         raise OSError(errno.ENOSPC, message, str(folder))
+
+
+def check_present(folder: Path, paths: Sequence[Path], what: str, remedy: str = "") -> None:
+    """A FileNotFoundError that names the first that is missing, unless all of the paths, in one folder, are there."""
+    missing = missing_files(folder, paths)
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        advice = f"; {remedy}" if remedy else ""
+        raise FileNotFoundError(f"{len(missing)} of the {len(paths)} {what} are missing: {missing[0]}{more}{advice}")
+
+
+def missing_files(folder: Path, paths: Sequence[Path]) -> list[Path]:
+    """Those of the paths, all in one folder, that are not there."""
+    # One listing: ten thousand questions to a network disk take minutes.
+    there = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
+    return [path for path in paths if path.name not in there]
 
 
 def readable_size(size: int) -> str:

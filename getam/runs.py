@@ -18,10 +18,10 @@ from getam import provenance
 from getam.checkpoints import load_network
 from getam.datasets.identity import images_digest, list_digest
 from getam.datasets.loading import check_images, check_saliency
-from getam.datasets.prepared import DataSet, Split, missing_files, open_dataset
+from getam.datasets.prepared import DataSet, Split, open_dataset
 from getam.evaluation import Score, score_masks, write_score
 from getam.experiment import EXPERIMENT, Experiment, load_experiment, training_digest
-from getam.files import read_json, write_json
+from getam.files import check_present, read_json, write_json
 from getam.inference import predict_files
 from getam.labelling import label_files
 from getam.network import SegmentationNetwork
@@ -110,7 +110,8 @@ class Run:
         split = self.dataset.split(split_name)
         source = self.folder / split_name / "probabilities"
         ids = shard.of(split.ids)
-        self._check_there(source, [source / f"{name}.npz" for name in ids], "probabilities", "predict")
+        paths = [source / f"{name}.npz" for name in ids]
+        check_present(source, paths, f"probabilities of split {split_name!r}", "`getam predict` makes them")
         settings = self.experiment.crf.settings() if crf else CrfSettings(iterations=0)
         folder = self.masks(split_name, crf)
         made_from = {
@@ -160,12 +161,3 @@ class Run:
         score = score_masks(self.dataset.split(split_name), self.dataset.classes, masks, workers)
         write_score(self.folder / split_name, score, name)
         return score
-
-    @staticmethod
-    def _check_there(folder: Path, paths: list[Path], what: str, verb: str) -> None:
-        missing = missing_files(folder, paths)
-        if missing:
-            raise FileNotFoundError(
-                f"{len(missing)} of {len(paths)} {what} are missing, the first is {missing[0]}; "
-                f"`getam {verb}` makes them"
-            )

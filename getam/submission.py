@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from getam.datasets.prepared import Split, missing_files
-from getam.files import written
+from getam.datasets.prepared import Split
+from getam.files import check_present, written
 from getam.images import image_size, palette, read_mask
 
 _FOLDER = "results/VOC2012/Segmentation/comp6_{split}_cls"
@@ -28,9 +28,7 @@ def write_submission(split: Split, masks: Path, archive: Path) -> int:
     """
     if not archive.name.endswith(".tar.gz"):
         raise ValueError(f"{archive}: the server takes .tar.gz")
-    missing = missing_files(masks, [masks / f"{name}.png" for name in split.ids])
-    if missing:
-        raise FileNotFoundError(f"{len(missing)} of {len(split)} masks are missing, the first is {missing[0]}")
+    check_present(masks, [masks / f"{name}.png" for name in split.ids], f"masks of split {split.name!r}")
     folder = _FOLDER.format(split=split.name)
     with written(archive) as unfinished, unfinished.open("wb") as file:
         # gzip notes the time of writing, and tar that of each file, unless told otherwise.

@@ -77,7 +77,7 @@ def test_mistakes(masks):
     with pytest.raises(ValueError, match=f"{split.ids[3]}.png: expected 32 x 32 pixels"):
         score_masks(split, list("abcde"), folder)
     (folder / f"{split.ids[3]}.png").unlink()
-    with pytest.raises(FileNotFoundError, match=rf"1 of 9 masks are missing, the first is .*{split.ids[3]}\.png"):
+    with pytest.raises(FileNotFoundError, match=rf"1 of the 9 masks of split .val. are missing: .*{split.ids[3]}\.png"):
         score_masks(split, list("abcde"), folder)
     with pytest.raises(ValueError, match="split 'val' has no masks"):
         score_masks(replace(split, masks=None), list("abcde"), folder)

@@ -171,7 +171,7 @@ def test_bad_saliency(split):
     with pytest.raises(ValueError, match=r"image1\.png: expected 67 x 43"):
         next(iter(batches))
     (saliency / "image4.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"1 of the 7 images .* have no saliency map, .*image4\.png"):
+    with pytest.raises(FileNotFoundError, match=r"1 of the 7 saliency maps .* are missing: .*image4\.png"):
         images_of(split)
     with pytest.raises(FileNotFoundError, match="7 of the 7 images"):
         TrainingImages(split, saliency / "none", crop=32)

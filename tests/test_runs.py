@@ -169,8 +169,11 @@ def test_submission(run, tmp_path):
     [
         (["predict", "{empty}", "--split", "val"], "is no run: no experiment.yaml in it"),
         (["predict", "{run}", "--split", "vla"], "no split 'vla'; it has train, val, test"),
-        (["refine", "{run}", "--split", "val"], "9 of 9 probabilities are missing.*`getam predict` makes them"),
-        (["score", "{run}", "--split", "val"], "9 of 9 masks are missing"),
+        (
+            ["refine", "{run}", "--split", "val"],
+            "9 of the 9 probabilities of split .val. are missing: .* and 8 more; `getam predict` makes them",
+        ),
+        (["score", "{run}", "--split", "val"], "9 of the 9 masks of split"),
         (["refine", "{run}"], "expected RUN and --split, or PROBABILITIES, IMAGES and --output"),
         (["train", "{empty}/none.yaml", "--output", "{empty}/r"], "no experiment file"),
     ],

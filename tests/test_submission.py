@@ -50,7 +50,7 @@ def test_what_the_server_would_refuse(masks, tmp_path, what):
         ValueError,
         {
             "unknown": "label 255; the server takes 0 to 20",
-            "missing": "1 of 5 masks are missing",
+            "missing": "1 of the 5 masks of split .test. are missing",
             "size": "expected 32 x 32 pixels",
             "grey": "palette PNGs",
             "palette": "palette PNGs",

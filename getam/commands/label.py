@@ -1,9 +1,8 @@
 """`getam label`: the pseudo labels of a split, and what they are worth."""
 
-import argparse
+from functools import partial
 
-from getam.commands.options import HelpFormatter, add_device, add_network_job, add_run, follow
-from getam.replicas import choose_device
+from getam.commands.options import HelpFormatter, add_device, add_network_job, add_run, over_splits
 
 
 def add(commands) -> None:
@@ -18,13 +17,4 @@ def add(commands) -> None:
     add_run(parser)
     add_network_job(parser)
     add_device(parser)
-    parser.set_defaults(run=_run)
-
-
-def _run(options: argparse.Namespace) -> None:
-    from getam.runs import Run
-
-    run, device = Run(options.folder), choose_device(options.device)
-    for split in options.split:
-        total = len(options.shard.of(run.dataset.split(split).ids))
-        follow(run.label(split, device, options.shard, options.batch, options.workers), total, f"label {split}")
+    parser.set_defaults(run=partial(over_splits, verb="label"))

@@ -8,7 +8,7 @@ import yaml
 
 from getam.parallel import available_cores
 from getam.progress import progress
-from getam.replicas import DEVICES
+from getam.replicas import DEVICES, choose_device
 from getam.shards import Shard
 
 
@@ -77,6 +77,17 @@ def _setting(text: str) -> tuple[str, object]:
     if not equals:
         raise argparse.ArgumentTypeError(f"expected key=value, got {text!r}")
     return key, yaml.safe_load(value)
+
+
+def over_splits(options: argparse.Namespace, verb: str) -> None:
+    """Calls `predict` or `label` of a run for each split that was asked for."""
+    from getam.runs import Run
+
+    run, device = Run(options.folder), choose_device(options.device)
+    for split in options.split:
+        total = len(options.shard.of(run.dataset.split(split).ids))
+        step = getattr(run, verb)
+        follow(step(split, device, options.shard, options.batch, options.workers), total, f"{verb} {split}")
 
 
 def follow(paths: Iterable[Path], total: int, what: str) -> None:

@@ -1,9 +1,8 @@
 """`getam predict`: the probabilities of a split's images."""
 
-import argparse
+from functools import partial
 
-from getam.commands.options import HelpFormatter, add_device, add_network_job, add_run, follow
-from getam.replicas import choose_device
+from getam.commands.options import HelpFormatter, add_device, add_network_job, add_run, over_splits
 
 
 def add(commands) -> None:
@@ -17,14 +16,4 @@ def add(commands) -> None:
     add_run(parser)
     add_network_job(parser)
     add_device(parser)
-    parser.set_defaults(run=_run)
-
-
-def _run(options: argparse.Namespace) -> None:
-    from getam.runs import Run
-
-    run, device = Run(options.folder), choose_device(options.device)
-    for split in options.split:
-        total = len(options.shard.of(run.dataset.split(split).ids))
-        paths = run.predict(split, device, options.shard, options.batch, options.workers)
-        follow(paths, total, f"predict {split}")
+    parser.set_defaults(run=partial(over_splits, verb="predict"))

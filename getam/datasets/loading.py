@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from getam.arguments import check_whole
 from getam.datasets.augment import random_view
-from getam.datasets.prepared import Split, missing_files
+from getam.datasets.prepared import Split
+from getam.files import check_present
 from getam.images import read_image, read_mask
 
 _SECONDS_TO_SAVE = 30  # that a worker stays after SIGTERM
@@ -72,21 +73,13 @@ class TrainingImages(Dataset):
 
 def check_images(split: Split) -> None:
     """A FileNotFoundError that names the first image that is missing, unless all are there."""
-    missing = missing_files(split.images, [split.image(name) for name in split.ids])
-    if missing:
-        raise FileNotFoundError(
-            f"{len(missing)} of the {len(split)} images of split {split.name!r} are missing, the first is {missing[0]}"
-        )
+    check_present(split.images, [split.image(name) for name in split.ids], f"images of split {split.name!r}")
 
 
 def check_saliency(split: Split, folder: Path) -> None:
     """A FileNotFoundError that names the first map that is missing, unless every image has one."""
-    missing = missing_files(folder, [folder / f"{name}.png" for name in split.ids])
-    if missing:
-        raise FileNotFoundError(
-            f"{len(missing)} of the {len(split)} images of split {split.name!r} have no saliency map, "
-            f"the first is {missing[0]}; `getam saliency` makes them"
-        )
+    paths = [folder / f"{name}.png" for name in split.ids]
+    check_present(folder, paths, f"saliency maps of split {split.name!r}", "`getam saliency` makes them")
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from getam.files import read_json, write_json, write_text
+from getam.files import check_present, read_json, write_json, write_text
 from getam.images import image_size, mask_size, read_mask
 from getam.progress import progress
 
@@ -196,28 +196,14 @@ def _check_files(split: Split) -> None:
     name, times = Counter(split.ids).most_common(1)[0]
     if times > 1:
         raise ValueError(f"split {split.name!r} lists {name} {times} times")
-    _check_present(split.images, [split.image(name) for name in split.ids], f"images of split {split.name!r}")
+    check_present(split.images, [split.image(name) for name in split.ids], f"images of split {split.name!r}")
     if split.masks is None:
         return
-    _check_present(split.masks, [split.mask(name) for name in split.ids], f"masks of split {split.name!r}")
+    check_present(split.masks, [split.mask(name) for name in split.ids], f"masks of split {split.name!r}")
     for name in progress(split.ids, desc=f"sizes of {split.name}", unit="image"):
         expected = image_size(split.image(name))
         if mask_size(split.mask(name)) != expected:
             read_mask(split.mask(name), expected)  # says what is wrong
-
-
-def _check_present(folder: Path, paths: list[Path], what: str) -> None:
-    missing = missing_files(folder, paths)
-    if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise FileNotFoundError(f"{len(missing)} of the {len(paths)} {what} are missing: {missing[0]}{more}")
-
-
-def missing_files(folder: Path, paths: Sequence[Path]) -> list[Path]:
-    """Those of the paths, all in one folder, that are not there."""
-    # One listing: ten thousand questions to a network disk take minutes.
-    there = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
-    return [path for path in paths if path.name not in there]
 
 
 def pixel_digest(values: np.ndarray) -> str:

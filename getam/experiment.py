@@ -219,12 +219,6 @@ class Experiment(_Section):
         return {**plain, "recipe": asdict(self.recipe)}
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2's numbers: PyYAML takes 1e-3 for a string."""
-
-
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), "+-0123456789")
-
 EXPERIMENT = "experiment.yaml"
 _TRAINING_SECTIONS = ("seed", "data", "network", "recipe", "maps", "training")
 
@@ -264,11 +258,23 @@ def write_experiment(folder: Path, experiment: Experiment) -> None:
     write_text(folder / EXPERIMENT, experiment.as_yaml())
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's numbers: PyYAML takes 1e-3 for a string."""
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), "+-0123456789")
+
+
+def parse_yaml(text: str) -> Any:
+    """The value of a YAML text; a yaml.YAMLError where it is none."""
+    return yaml.load(text, _Loader)
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"no experiment file {path}")
     try:
-        settings = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        settings = parse_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no YAML: {error}") from error
     if not isinstance(settings, dict):

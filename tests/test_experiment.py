@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from getam import load_experiment, load_recipe
+from getam.commands.options import _setting
 from getam.experiment import EXPERIMENT, training_digest, write_experiment
 
 SMALLEST = {"name": "e", "data": {"dataset": "d", "saliency": None}, "network": {"backbone": "vitb_hybrid"}}
@@ -49,6 +50,7 @@ def test_numbers_as_people_write_them(tmp_path):
         "name: e\ndata: {dataset: d, saliency: null}\nnetwork: {backbone: vitb}\n"
         "training: {rate: 1e-3, dense_energy: {weight: 1e-7}}\n"
     )
+    assert _setting("training.rate=5e-4") == ("training.rate", 5e-4)
     training = load_experiment(path).training
     assert (training.rate, training.dense_energy.weight) == (1e-3, 1e-7)
 

@@ -4,8 +4,7 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
-import yaml
-
+from getam.experiment import parse_yaml
 from getam.parallel import available_cores
 from getam.progress import progress
 from getam.replicas import DEVICES, choose_device
@@ -76,7 +75,7 @@ def _setting(text: str) -> tuple[str, object]:
     key, equals, value = text.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"expected key=value, got {text!r}")
-    return key, yaml.safe_load(value)
+    return key, parse_yaml(value)
 
 
 def over_splits(options: argparse.Namespace, verb: str) -> None:

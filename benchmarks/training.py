@@ -9,6 +9,7 @@ same images; their losses are compared. Writes benchmarks/results/training-<devi
 """
 
 import argparse
+import statistics
 import time
 from collections.abc import Callable
 from functools import partial
@@ -154,7 +155,7 @@ def measure(options: argparse.Namespace) -> list[dict]:
         for way, step in steps.items():
             seconds[way].append(_timed(step, options.device))
     del steps, step
-    ours = sorted(seconds["getam"])[options.rounds // 2]
+    ours = statistics.median(seconds["getam"])
     rows = []
     for way, name in WAYS.items():
         summary = timings(seconds[way])

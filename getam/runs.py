@@ -8,7 +8,7 @@ Every step goes on where an interrupted one has ended; files that were made from
 are made anew.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -81,8 +81,8 @@ class Run:
         folder = self.folder / split_name / "probabilities"
         done = take_over(folder, self._made_from("getam.inference", split, self.experiment.digest("inference")), ".npz")
         ids = shard.of(split.ids)
-        yield from (folder / f"{name}.npz" for name in ids if f"{name}.npz" in done)
-        waiting = [name for name in ids if f"{name}.npz" not in done]
+        finished, waiting = _whole_batches(ids, batch, {name for name in ids if f"{name}.npz" in done})
+        yield from (folder / f"{name}.npz" for name in finished)
         yield from predict_files(
             network, split, waiting, folder, settings.sizes, settings.flip, settings.precision, batch, workers
         )
@@ -142,8 +142,8 @@ class Run:
         made_from = self._made_from("getam.labelling", split, training_digest(self.experiment))
         done = take_over(folder, made_from, ".png")
         ids = shard.of(split.ids)
-        yield from (folder / f"{name}.png" for name in ids if f"{name}.png" in done)
-        waiting = [name for name in ids if f"{name}.png" not in done]
+        finished, waiting = _whole_batches(ids, batch, {name for name in ids if f"{name}.png" in done})
+        yield from (folder / f"{name}.png" for name in finished)
         yield from label_files(network, split, waiting, folder, self.experiment, batch, workers)
         self._note_end(folder, shard, len(ids))
 
@@ -161,3 +161,17 @@ class Run:
         score = score_masks(self.dataset.split(split_name), self.dataset.classes, masks, workers)
         write_score(self.folder / split_name, score, name)
         return score
+
+
+def _whole_batches(ids: Sequence[str], batch: int, done: set[str]) -> tuple[list[str], list[str]]:
+    """Ids of the batches that are done, and of those that are not.
+
+    A batch whose files are not all there runs whole: how a product rounds depends on the batch that an image is in, and
+    files must not depend on where an interruption fell.
+    """
+    finished: list[str] = []
+    waiting: list[str] = []
+    for start in range(0, len(ids), batch):
+        of_batch = ids[start : start + batch]
+        (finished if done.issuperset(of_batch) else waiting).extend(of_batch)
+    return finished, waiting

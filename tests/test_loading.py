@@ -1,5 +1,6 @@
 """Random views, batches that a resumed run sees again, and photographs to predict on."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -173,7 +174,7 @@ def test_bad_saliency(split):
     (saliency / "image4.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"1 of the 7 saliency maps .* are missing: .*image4\.png"):
         images_of(split)
-    with pytest.raises(FileNotFoundError, match="7 of the 7 images"):
+    with pytest.raises(FileNotFoundError, match="7 of the 7 saliency maps of split 'train'"):
         TrainingImages(split, saliency / "none", crop=32)
     assert TrainingImages(split, None, crop=32)[0, 0]["saliency"].max() == 255
 
@@ -185,10 +186,14 @@ def test_no_labels(split):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_photographs_to_predict_on(split, workers):
-    found = list(inference_images(InferenceImages(split), workers))
-    assert [name for name, _ in found] == list(split.ids)
-    for name, image in found:
-        assert np.array_equal(image.numpy(), np.asarray(Image.open(split.image(name))))
+    ids = split.ids[::2]
+    found = list(inference_images(InferenceImages(split, ids, (32, 64)), workers))
+    assert [name for name, _, _ in found] == list(ids)
+    for name, size, resized in found:
+        image = cv2.imread(str(split.image(name)))[..., ::-1]
+        assert tuple(size) == image.shape[:2]
+        for side, square in zip((32, 64), resized, strict=True):
+            assert np.array_equal(square, cv2.resize(image, (side, side)))
 
 
 def test_real_photographs(photographs, tmp_path):

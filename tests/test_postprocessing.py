@@ -47,7 +47,7 @@ def expected_mask(folders, name, **settings) -> np.ndarray:
 def test_masks(folders, workers, capsys):
     assert main(["refine", *map(str, folders[:2]), "--output", str(folders[2]), "--workers", workers]) == 0
     output = capsys.readouterr()
-    assert output.out == f"3 masks in {folders[2]}\n"
+    assert output.out == f"3 files in {folders[2]}\n"
     assert "3/3" in output.err
     assert sorted(path.name for path in folders[2].iterdir()) == ["a.png", "b.c.png", "d.png"]
     for name in ("a", "b.c", "d"):

@@ -1,15 +1,15 @@
 """GETAM: semantic segmentation from image-level labels by gradient-weighted transformer attention maps (arXiv
 2112.02841).
 
-Every public name can be imported from here; its module, and with it timm, is imported when it is first used.
+Every public name can be imported from here; its module, and with it torch, is imported when it is first used.
 """
 
 from importlib import import_module
 
-from getam._torchvision import declare_missing_operators
+from getam._torchvision import prepare_import
 
 # Here, so that `import timm` works in any module that has imported getam.
-declare_missing_operators()
+prepare_import()
 
 _HOMES = {
     "ActivationRecord": "activation",

@@ -4,12 +4,15 @@ timm imports torchvision, and the wheel of torchvision on the package index is c
 CUDA its operator library does not load, and ``import torchvision`` then stops because it wants to describe the
 operators ``torchvision::nms`` and ``torchvision::qnms`` that nobody has declared. Neither is ever called here, so
 declaring them is all it takes. Where the library does load it declares them itself, and nothing is done.
+
+It is done when torchvision is about to be imported, by whomever, so that importing this package alone does not wait for
+torch.
 """
 
-import importlib.util
+import sys
+from importlib.abc import MetaPathFinder
+from importlib.machinery import PathFinder
 from pathlib import Path
-
-import torch
 
 _SCHEMAS = {
     "torchvision::nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -17,8 +20,23 @@ _SCHEMAS = {
 }
 
 
-def declare_missing_operators() -> None:
-    """Declare torchvision's two operators unless its own library can do so. Call it before timm is imported."""
+def prepare_import() -> None:
+    """Sees to it that torchvision can be imported from now on."""
+    if not any(isinstance(finder, _Notice) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Notice())
+
+
+class _Notice(MetaPathFinder):
+    """Finds nothing, but is asked first when something is imported."""
+
+    def find_spec(self, fullname, path=None, target=None) -> None:
+        if fullname == "torchvision":
+            _declare_missing_operators()
+
+
+def _declare_missing_operators() -> None:
+    import torch
+
     if _library_loads():
         return
     for name, schema in _SCHEMAS.items():
@@ -28,7 +46,9 @@ def declare_missing_operators() -> None:
 
 
 def _library_loads() -> bool:
-    spec = importlib.util.find_spec("torchvision")
+    import torch
+
+    spec = PathFinder.find_spec("torchvision")
     if spec is None or spec.origin is None:
         return False
     for library in Path(spec.origin).parent.glob("_C.*"):

@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml envs/requirements.lock setup.py $(wildcard csrc/*)
 	  { echo "the lattice in csrc/ needs a C++ compiler; on Debian and Ubuntu: apt-get install g++" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint envs/requirements.lock setuptools wheel
-	$(BIN)/python -m pip install --quiet --constraint envs/requirements.lock --no-build-isolation --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint envs/requirements.lock --no-build-isolation --editable '.[workflow,dev]'
 	@$(BIN)/python -m pip install --constraint envs/requirements.lock pydensecrf2 >$(VENV)/pydensecrf.log 2>&1 || \
 	  echo "pydensecrf, which dense_crf is compared with, could not be built; all else works. Its build needs Python's" \
 	    "headers (Debian and Ubuntu: apt-get install python3-dev); see $(VENV)/pydensecrf.log" >&2

@@ -19,8 +19,7 @@ from getam.experiment import Experiment
 from getam.images import image_size, read_image, read_mask, write_mask
 from getam.modes import arithmetic, evaluating
 from getam.network import SegmentationNetwork
-from getam.pseudo_labels import complete_labels
-from getam.refinement import normalise_maps, refine_maps
+from getam.targets import make_targets
 
 
 def label_files(
@@ -68,9 +67,7 @@ def _pseudo_labels(network: SegmentationNetwork, view: View, labels: Tensor, exp
     activation = activation_maps(
         network, images, labels, maps.method, experiment.start_layer, maps.fusion, recipe.heads
     )
-    with torch.no_grad():
-        refined = refine_maps(activation, view.image_rgb.float(), maps.iterations, maps.dilations)
-        return complete_labels(normalise_maps(refined), view.saliency, labels, recipe, view.valid)[0]
+    return make_targets(activation, view.image_rgb, view.saliency, labels, view.valid, maps, recipe).pixels
 
 
 def _at_size(pixels: Tensor, valid: Tensor, size: tuple[int, int]) -> np.ndarray:

@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from getam.activation import ActivationRecord
 from getam.backbones import at_least_float32, normalise_images
 from getam.experiment import Experiment, Training
+from getam.images import UNKNOWN
 from getam.losses import DenseEnergyLoss, classification_loss, cross_entropy_loss, saliency_loss
 from getam.modes import autocast
 from getam.network import SegmentationNetwork
-from getam.pseudo_labels import UNKNOWN, complete_labels, saliency_target
-from getam.refinement import normalise_maps, refine_maps
+from getam.pseudo_labels import saliency_target
+from getam.targets import make_targets
 
 LOSSES = ("classification", "cross_entropy", "saliency", "dense_energy")
 
@@ -86,12 +87,11 @@ class JointPhase(nn.Module):
         """`images` is `batch.network_input`."""
         with autocast(images.device, self._training.precision), self._record:
             class_logits, seg_logits = self.network(images)
-        maps = self._record.maps(class_logits, batch.labels)
-        with torch.no_grad():
-            images_rgb = batch.image_rgb.float()
-            maps = normalise_maps(refine_maps(maps, images_rgb, self._maps.iterations, self._maps.dilations))
-            pixels, mined = complete_labels(maps, batch.saliency, batch.labels, self._recipe, batch.valid)
-            target = saliency_target(batch.saliency, mined, self._recipe)
+        activation = self._record.maps(class_logits, batch.labels)
+        maps, pixels, mined = make_targets(
+            activation, batch.image_rgb, batch.saliency, batch.labels, batch.valid, self._maps, self._recipe
+        )
+        target = saliency_target(batch.saliency, mined, self._recipe)
         seg_logits = at_least_float32(seg_logits)
         counted = batch.valid if self._recipe.padding == "paper" else None
         losses = {
@@ -100,7 +100,9 @@ class JointPhase(nn.Module):
             "saliency": saliency_loss(seg_logits, target, counted),
         }
         if self._dense_energy is not None:
-            losses["dense_energy"] = self._dense_energy(images_rgb, seg_logits.softmax(1), batch.valid, pixels)
+            losses["dense_energy"] = self._dense_energy(
+                batch.image_rgb.float(), seg_logits.softmax(1), batch.valid, pixels
+            )
         return Outcome(losses, maps, pixels, seg_logits.detach())
 
 

@@ -22,7 +22,7 @@ class Recipe:
         mining_conflict: a pixel mined for two classes goes to the first in index order, or becomes 255.
         start_layer: maps are summed from block 6 on for every backbone, or from 6 for the hybrid and 0 for the others.
         heads: the product of two means over the heads, or the heads averaged first (docs/method.md section 2).
-        padding: the padded border counts as pixels, or is left out of labels, quantile and losses.
+        padding: the padded border counts as pixels, or is left out of maps, labels, quantile and losses.
         weight_standardisation: of the hybrid: (w - mean) / (std + 1e-5), or timm's.
 
     The others are the same in both:

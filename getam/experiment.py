@@ -60,13 +60,17 @@ class Network(_Section):
 
 
 class Maps(_Section):
-    """Arguments of `activation_maps` and `refine_maps`; start_layer null is the recipe's."""
+    """Arguments of `activation_maps` and `refine_maps`; start_layer null is the recipe's.
+
+    labels: how pseudo labels are made of the maps, by label completion or as RRM does it (Table 2).
+    """
 
     method: Literal[METHODS] = "getam"
     start_layer: Annotated[int, Field(ge=0)] | None = None
     fusion: Literal[FUSIONS] = "sum"
     iterations: Annotated[int, Field(ge=0)] = ITERATIONS
     dilations: tuple[_Whole, ...] = DILATIONS
+    labels: Literal["completion", "crf"] = "completion"
 
 
 class DenseEnergy(_Section):

@@ -5,7 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from getam.crf_labels import crf_labels
 from getam.experiment import Maps
+from getam.images import UNKNOWN
 from getam.pseudo_labels import complete_labels
 from getam.recipe import Recipe
 from getam.refinement import normalise_maps, refine_maps
@@ -23,7 +25,7 @@ class Targets(NamedTuple):
 def make_targets(
     activation: Tensor, image_rgb: Tensor, saliency: Tensor, labels: Tensor, valid: Tensor, maps: Maps, recipe: Recipe
 ) -> Targets:
-    """Refines and normalises maps and completes the labels.
+    """Refines and normalises maps, and makes labels of them by label completion or, `maps.labels: crf`, by dense CRFs.
 
     Where the recipe leaves padding out, maps are zero on it before they are divided by their maximum: a border that the
     network likes must not make the image itself look empty.
@@ -38,5 +40,9 @@ def make_targets(
     if recipe.padding == "paper":
         refined = refined * (valid > 0)[:, None]
     normalised = normalise_maps(refined)
-    pixels, mined = complete_labels(normalised, saliency, labels, recipe, valid)
-    return Targets(normalised, pixels, mined)
+    if maps.labels == "completion":
+        return Targets(normalised, *complete_labels(normalised, saliency, labels, recipe, valid))
+    pixels = crf_labels(normalised, image_rgb, saliency, labels)
+    if recipe.padding == "paper":
+        pixels = pixels.where(valid > 0, UNKNOWN)
+    return Targets(normalised, pixels, torch.zeros_like(pixels, dtype=torch.bool))

@@ -1,0 +1,149 @@
+"""What the configuration asks for: the settings of each run, and the runs that each row of a table is read from.
+
+`config` is the workflow's configuration as a dictionary: `experiments` and `recipes` (config/experiments.yaml,
+config/recipes.yaml), `tables` (config/paper.yaml) and `seeds` (config/config.yaml). Nothing here computes anything.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+Config = Mapping[str, Any]
+WHAT = {"masks": "iou", "masks_without_crf": "iou_without_crf", "pseudo_labels": "pseudo_label_iou"}
+_SEED = re.compile(r"(?P<experiment>.+)-seed(?P<seed>\d+)")
+# Keys of an entry that are no settings of the experiment.
+_OF_ENTRY = ("extends", "checkpoint")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number.
+
+    Attributes:
+        row: what the table calls it.
+        experiment: entry of `experiments` that gives the number, or None.
+        minus: entry whose number is subtracted: the paper gives some numbers as differences only.
+        split, what: which masks of the run are scored (a key of `WHAT`).
+        paper: published value in points of mIoU, or None.
+        tolerance: how far away, in points, a reproduction may lie.
+        state: of a number that no run can give: why.
+        submission: entry whose archive for the evaluation server stands for the number.
+        source, note: where the published value was found; what else there is to say.
+    """
+
+    row: str
+    experiment: str | None = None
+    minus: str | None = None
+    split: str = "val"
+    what: str = "masks"
+    paper: float | None = None
+    tolerance: float = 1.0
+    state: str | None = None
+    submission: str | None = None
+    source: str = ""
+    note: str = ""
+
+
+def entry_of(name: str, config: Config) -> dict[str, Any]:
+    """An entry of `experiments` with everything that it extends, nearest first.
+
+    Raises:
+        ValueError: there is no such entry, what it extends does not exist, or entries extend one another.
+    """
+    return _extended(name, config, ())
+
+
+def _extended(name: str, config: Config, seen: tuple[str, ...]) -> dict[str, Any]:
+    known = {**config["recipes"], **config["experiments"]} if seen else config["experiments"]
+    if name in seen:
+        raise ValueError(f"experiments: {' extends '.join((*seen, name))}")
+    if name not in known:
+        where = f"experiments.{seen[-1]}.extends" if seen else "experiments"
+        raise ValueError(f"{where}: there is no {name!r}{_meant(name, known)}")
+    own = known[name] or {}
+    base = own.get("extends")
+    inherited = {} if base is None else _extended(base, config, (*seen, name))
+    return merged(inherited, {key: value for key, value in own.items() if key != "extends"})
+
+
+def merged(base: Config, over: Config) -> dict[str, Any]:
+    """`base` with the values of `over`, section by section."""
+    result = dict(base)
+    for key, value in over.items():
+        inner = result.get(key)
+        if key == "recipe" and isinstance(inner, str) and isinstance(value, Mapping) and "preset" not in value:
+            inner = {"preset": inner}
+        both = isinstance(inner, Mapping) and isinstance(value, Mapping)
+        result[key] = merged(inner, value) if both else value
+    return result
+
+
+def settings_of(run: str, config: Config) -> dict[str, Any]:
+    """Settings of a run, as `getam.load_experiment` takes them; `NAME-seed3` is the entry NAME with seed 3.
+
+    Raises:
+        ValueError: as `entry_of`; or the entry does not say what every experiment has to.
+    """
+    match = _SEED.fullmatch(run)
+    name = match["experiment"] if match and run not in config["experiments"] else run
+    entry = entry_of(name, config)
+    settings = {"name": run, **{key: value for key, value in entry.items() if key not in _OF_ENTRY}}
+    if name != run:
+        settings["seed"] = int(match["seed"])
+    for section, key in (("data", "dataset"), ("data", "saliency"), ("network", "backbone")):
+        if key not in (settings.get(section) or {}):
+            raise ValueError(f"experiments.{name}: {section}.{key} is missing")
+    return settings
+
+
+def runs_of(experiment: str, config: Config) -> list[str]:
+    """Names of an entry's runs, one for each of `seeds`; that of the entry's own seed has its plain name."""
+    entry = entry_of(experiment, config)
+    if "checkpoint" in entry:
+        return [experiment]
+    own = entry.get("seed", 0)
+    return [experiment if seed == own else f"{experiment}-seed{seed}" for seed in config["seeds"]]
+
+
+def rows_of(table: str, config: Config) -> list[Row]:
+    """The rows of a table; what its `defaults` say holds for all of them."""
+    described = config["tables"][table]
+    return [Row(**{**described.get("defaults", {}), **row}) for row in described["rows"]]
+
+
+def experiments_of(rows: Iterable[Row]) -> list[str]:
+    """Every entry that rows are read from, once."""
+    found = [name for row in rows for name in (row.experiment, row.minus) if name]
+    return list(dict.fromkeys(found))
+
+
+def score_file(row: Row, run: str) -> str:
+    """Where the score of a run lies that a row is read from, below the folder of the experiments."""
+    return f"{run}/{row.split}/{WHAT[row.what]}.csv"
+
+
+def check_studies(config: Config) -> None:
+    """Everything that tables name exists.
+
+    Raises:
+        ValueError: what is missing, and where it is named.
+    """
+    for name in config["experiments"]:
+        settings_of(name, config)
+    for table in config["tables"]:
+        for row in rows_of(table, config):
+            for name in (row.experiment, row.minus, row.submission):
+                if name is not None and name not in config["experiments"]:
+                    raise ValueError(
+                        f"tables.{table}: row {row.row!r} names an experiment {name!r} that does not exist"
+                        f"{_meant(name, config['experiments'])}"
+                    )
+            if not (row.experiment or row.state or row.submission):
+                raise ValueError(f"tables.{table}: row {row.row!r} needs an experiment, or a state that says why not")
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    close = get_close_matches(name, list(known), 1)
+    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"

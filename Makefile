@@ -1,12 +1,13 @@
 # make setup: everything into .venv    make demo: the method on drawn images    make test: the tests
 # make lint: style                     make lock: renew the pins                make sanitize: the lattice's memory
+# make schemas: the workflow's schema of an experiment
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-DEMO := results/experiments/shapes
+DEMO := results/demo
 
-.PHONY: setup demo test lint sanitize lock clean
+.PHONY: setup demo test lint sanitize schemas lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -31,15 +32,9 @@ $(STAMP): pyproject.toml envs/requirements.lock setup.py $(wildcard csrc/*)
 # Some minutes on two cores: a data set is drawn, what stands out in it is found, a network is trained from scratch on
 # image labels alone, and its masks of images that it has not seen are scored.
 demo: setup
-	$(BIN)/getam prepare shapes --output resources/datasets/shapes
-	$(BIN)/getam saliency resources/datasets/shapes --source border --output resources/saliency/shapes
-	$(BIN)/python -m benchmarks.contact_sheet resources/datasets/shapes results/demo/shapes.png \
-	  --saliency resources/saliency/shapes
-	$(BIN)/getam train config/shapes.yaml --output $(DEMO)
-	$(BIN)/getam predict $(DEMO) --split test --batch 32
-	$(BIN)/getam refine $(DEMO) --split test
-	$(BIN)/getam score $(DEMO) --split test
-	@echo "Look at $(DEMO)/sheets and, of the data set, at results/demo/shapes.png"
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --configfile config/demo.yaml -- $(DEMO)/voc_val_miou.csv $(DEMO)/report.html
+	@cat $(DEMO)/logs/table/voc_val_miou.log
+	@echo "The page of this run: $(DEMO)/report.html; its pictures: $(DEMO)/figures/shapes; all else: $(DEMO)/experiments/shapes"
 
 test: setup
 	$(BIN)/python -m pytest
@@ -47,6 +42,8 @@ test: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
 
 # The lattice's tests with the address and undefined behaviour sanitizers of GCC; they stop at the first finding.
 sanitize: setup
@@ -55,6 +52,10 @@ sanitize: setup
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
 	  GETAM_LIBRARY=build/sanitized/getam/libgetam.so \
 	  $(BIN)/python -m pytest --capture=no tests/test_lattice.py tests/test_crf.py
+
+# What the workflow checks its configuration with, from the settings themselves.
+schemas: setup
+	$(BIN)/python -m getam.experiment_schema > workflow/schemas/experiment.schema.yaml
 
 # The pins are for every platform and Python version at once (--universal).
 lock:

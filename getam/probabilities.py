@@ -37,8 +37,10 @@ def write_probabilities(path: Path, probabilities: np.ndarray) -> None:
         "high": (code >> 8).astype(np.uint8),
         "count": np.uint8(len(probabilities)),
     }
-    with written(path) as unfinished, unfinished.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+    with written(path) as unfinished, zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+        for name, values in arrays.items():
+            with file.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, values)
 
 
 def read_probabilities(path: Path) -> np.ndarray:

@@ -4,6 +4,8 @@
     <split>/probabilities/<id>.npz   masks/<id>.png   masks_without_crf/<id>.png   iou.csv   confusion.csv
     <split>/pseudo_labels/<id>.png   pseudo_label_iou.csv
 
+In a folder of many files, complete-<i>-of-<n>.json says what they were made from, and that shard i of n is whole.
+
 Every step goes on where an interrupted one has ended; files that were made from other weights, settings, data or code
 are made anew.
 """
@@ -98,20 +100,25 @@ class Run:
         }
 
     def _note_end(self, folder: Path, shard: Shard, images: int) -> None:
-        name = "complete.json" if shard.count == 1 else f"complete-{shard.number}-of-{shard.count}.json"
+        name = f"complete-{shard.number}-of-{shard.count}.json"
         write_json(folder / name, {**read_json(folder / NOTE), "shard": str(shard), "images": images})
 
-    def refine(self, split_name: str, crf: bool = True, shard: Shard = WHOLE, workers: int = 1) -> Iterator[Path]:
+    def refine(
+        self, split_name: str, crf: bool = True, shard: Shard = WHOLE, workers: int = 1, discard: bool = False
+    ) -> Iterator[Path]:
         """Turns probabilities into masks, by the experiment's dense CRF or as they are, and yields each path.
 
+        Args:
+            discard: remove the probabilities when all masks are there.
+
         Raises:
-            FileNotFoundError: an image has no probabilities yet.
+            FileNotFoundError: an image has neither a mask nor probabilities yet.
         """
         split = self.dataset.split(split_name)
         source = self.folder / split_name / "probabilities"
+        if not (source / NOTE).is_file():
+            raise FileNotFoundError(f"no probabilities in {source}; `getam predict` makes them")
         ids = shard.of(split.ids)
-        paths = [source / f"{name}.npz" for name in ids]
-        check_present(source, paths, f"probabilities of split {split_name!r}", "`getam predict` makes them")
         settings = self.experiment.crf.settings() if crf else CrfSettings(iterations=0)
         folder = self.masks(split_name, crf)
         made_from = {
@@ -121,9 +128,15 @@ class Run:
         }
         done = take_over(folder, made_from, ".png")
         jobs = [Job(source / f"{name}.npz", split.image(name), folder / f"{name}.png") for name in ids]
+        waiting = [job for job in jobs if job.mask.name not in done]
+        needed = [job.probabilities for job in waiting]
+        check_present(source, needed, f"probabilities of split {split_name!r}", "`getam predict` makes them")
         yield from (job.mask for job in jobs if job.mask.name in done)
-        yield from refine_files([job for job in jobs if job.mask.name not in done], settings, workers)
+        yield from refine_files(waiting, settings, workers)
         self._note_end(folder, shard, len(ids))
+        if discard:
+            for job in jobs:
+                job.probabilities.unlink(missing_ok=True)
 
     def masks(self, split_name: str, crf: bool = True) -> Path:
         """The folder that `refine` writes to."""

@@ -97,7 +97,7 @@ def test_what_is_there_stays_and_what_is_missing_is_made(run, step):
     before = times(folder)
     command(step, run, "--split", "val")
     batch = 1 if step == "refine" else 4
-    assert written_since(before, folder) == {*(file.name for file in files[:batch]), "complete.json"}
+    assert written_since(before, folder) == {*(file.name for file in files[:batch]), "complete-1-of-1.json"}
     assert [file.read_bytes() for file in files] == contents
 
 
@@ -122,7 +122,7 @@ def test_other_crf_settings_make_masks_alone_anew(run, small_experiment):
     path.write_text(path.read_text().replace("iterations: 20", "iterations: 2"))
     for step in ("predict", "refine"):
         command(step, run, "--split", "val")
-    assert written_since(probabilities, run / "val" / "probabilities") <= {"complete.json"}
+    assert written_since(probabilities, run / "val" / "probabilities") <= {"complete-1-of-1.json"}
     assert len(written_since(masks, run / "val" / "masks") - {"settings.json"}) == 10
 
 

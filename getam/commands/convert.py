@@ -7,7 +7,8 @@ from getam.checkpoints import load_released_checkpoint, save_network
 from getam.commands.options import HelpFormatter, add_settings
 from getam.datasets.prepared import open_dataset
 from getam.experiment import load_experiment, write_experiment
-from getam.provenance import file_digest
+from getam.files import write_json
+from getam.provenance import file_digest, surroundings
 
 
 def add(commands) -> None:
@@ -26,7 +27,7 @@ def add(commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from getam.training import WEIGHTS, network_arguments
+    from getam.training import PROVENANCE, WEIGHTS, network_arguments
 
     experiment = load_experiment(options.experiment, dict(options.set))
     classes = open_dataset(experiment.data.dataset).classes
@@ -34,5 +35,8 @@ def _run(options: argparse.Namespace) -> None:
     network = load_released_checkpoint(options.checkpoint, experiment.network.backbone, len(classes))
     write_experiment(options.output, experiment)
     path = options.output / WEIGHTS
-    save_network(path, network, classes, {"released": file_digest(options.checkpoint)}, **arguments)
+    made_from = {"released": file_digest(options.checkpoint)}
+    save_network(path, network, classes, made_from, **arguments)
+    described = {"experiment": experiment.name, "made_from": made_from, **surroundings()}
+    write_json(options.output / PROVENANCE, described)
     print(path)

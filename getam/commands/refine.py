@@ -14,7 +14,7 @@ def add(commands) -> None:
     parser = commands.add_parser(
         "refine",
         help="probabilities and images to masks, by the dense CRF",
-        usage="getam refine RUN --split S [S ...] [--without-crf] [--shard I/N] [--workers N]\n"
+        usage="getam refine RUN --split S [S ...] [--without-crf] [--discard] [--shard I/N] [--workers N]\n"
         "       getam refine PROBABILITIES IMAGES --output MASKS [settings of the CRF]",
         description="Refines probabilities with a dense CRF and writes the most probable labels as palette PNGs: those "
         "of a run's split, with the settings of its experiment, or those of a folder.",
@@ -26,6 +26,9 @@ def add(commands) -> None:
     parser.add_argument("images", type=Path, nargs="?", help="folder of <id>.jpg, .jpeg or .png")
     parser.add_argument("--split", nargs="+", help="of a run: splits to refine")
     parser.add_argument("--without-crf", action="store_true", help="of a run: the most probable labels as they are")
+    parser.add_argument(
+        "--discard", action="store_true", help="of a run: remove the probabilities when all masks are there"
+    )
     add_shard(parser)
     parser.add_argument("--output", type=Path, metavar="MASKS", help="of a folder: where <id>.png are written")
     parser.add_argument("--backend", choices=BACKENDS, default=default.backend, help="who calculates")
@@ -76,7 +79,7 @@ def _refine_run(options: argparse.Namespace) -> None:
     run = Run(options.folder)
     for split in options.split:
         total = len(options.shard.of(run.dataset.split(split).ids))
-        paths = run.refine(split, not options.without_crf, options.shard, options.workers)
+        paths = run.refine(split, not options.without_crf, options.shard, options.workers, options.discard)
         follow(paths, total, f"refine {split}")
 
 

@@ -1,0 +1,240 @@
+"""The workflow as its users call it: Snakemake in a process of its own, in an empty folder."""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytest.importorskip("snakemake")
+ROOT = Path(__file__).parents[1]
+TARGETS = [
+    "results/voc_val_miou.csv",
+    "results/voc_val_miou/voc_deit.csv",
+    "results/released/voc_val_miou.csv",
+    "results/voc_test/voc_vitb_hybrid.tar.gz",
+    "results/coco_val_miou.csv",
+    "results/activation_methods.csv",
+    "results/pseudo_label_methods.csv",
+    "results/pseudo_label_quality.csv",
+    "results/map_fusion.csv",
+    "results/start_layer.csv",
+    "results/mining_threshold.csv",
+    "results/multistage_voc_val_miou.csv",
+    "results/recipes.csv",
+    "results/paper.csv",
+    "results/report.html",
+]
+
+
+def command(*arguments, source=ROOT):
+    return [sys.executable, "-m", "snakemake", "--snakefile", str(source / "Snakefile"), *map(str, arguments)]
+
+
+def surroundings(source=ROOT):
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    # One thread, so that numbers do not depend on how many a job happens to get.
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
+
+
+def snakemake(folder, *arguments, source=ROOT, status=0):
+    done = subprocess.run(
+        command(*arguments, source=source), cwd=folder, env=surroundings(source), capture_output=True, text=True
+    )
+    output = done.stdout + done.stderr
+    assert done.returncode == status, output
+    return output
+
+
+def test_every_target_resolves_without_data(tmp_path):
+    output = snakemake(tmp_path, "--dry-run", *TARGETS)
+    assert "Missing" not in output.replace("Missing output files", "")
+    jobs = dict(line.split() for line in output.splitlines() if len(line.split()) == 2 and line.split()[1].isdecimal())
+    experiments = yaml.safe_load((ROOT / "config" / "experiments.yaml").read_text())["experiments"]
+    released = sum("checkpoint" in entry for entry in experiments.values())
+    assert int(jobs["train"]) == len(experiments) - released
+    assert int(jobs["convert"]) == released
+    assert not list(tmp_path.glob("re*"))
+
+
+def test_paper_reaches_every_table(tmp_path):
+    output = snakemake(tmp_path, "--dry-run", "results/paper.csv")
+    for target in TARGETS:
+        assert target in output or target in ("results/report.html", "results/voc_val_miou/voc_deit.csv")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sheds": [0]}, "configuration: Additional properties are not allowed ('sheds' was unexpected)"),
+        ({"seeds": []}, "seeds: [] should be non-empty"),
+        (
+            {"experiments": {"voc_deit": {"training": {"epoch": 3}}}},
+            "experiments.voc_deit.training: Additional properties are not allowed ('epoch' was unexpected)",
+        ),
+        (
+            {"experiments": {"voc_deit": {"training": {"rate": -1}}}},
+            "experiments.voc_deit.training.rate: -1 is less than or equal to the minimum of 0",
+        ),
+        (
+            {"experiments": {"voc_deit": {"network": {"backbone": "vitg"}}}},
+            "experiments.voc_deit.network.backbone: 'vitg' is not one of ['vitb_hybrid'",
+        ),
+        (
+            {"experiments": {"voc_deit": {"recipe": "papr"}}},
+            "experiments.voc_deit.recipe: 'papr' is not one of ['released', 'paper']",
+        ),
+        ({"experiments": {"voc_deit": {"extends": "vox"}}}, "there is no 'vox'; did you mean voc"),
+    ],
+)
+def test_wrong_configuration(tmp_path, settings, message):
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(settings))
+    output = snakemake(tmp_path, "--dry-run", "--configfile", "own.yaml", status=1)
+    assert message in output
+    assert "Traceback" not in output
+
+
+def test_an_experiment_that_does_not_exist(tmp_path):
+    output = snakemake(tmp_path, "--dry-run", "results/experiments/voc_diet/val/iou.csv", status=1)
+    assert "there is no 'voc_diet'; did you mean voc_deit" in output
+
+
+@pytest.fixture(scope="module")
+def overlay():
+    """The demo with few small images and a network that learns nothing in its seconds."""
+    demo = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
+    entry = demo["experiments"]["shapes"]
+    entry["network"]["decoder_width"] = 16
+    entry["maps"] |= {"dilations": [1, 2], "iterations": 2}
+    entry["training"] |= {"crop": 32, "batch": 4, "epochs": 4, "warmup": 0}
+    entry["inference"] = {"sizes": [32]}
+    entry["monitoring"] = {"history": 4, "sheet": 0, "checkpoint_minutes": 0.001}
+    demo["experiments"] = {"shapes": entry}
+    demo["datasets"]["shapes"]["options"] = {"side": 32, "train": 24, "val": 9, "test": 5}
+    demo["tables"] = {"voc_val_miou": demo["tables"]["voc_val_miou"]}
+    demo["seeds"], demo["shards"] = [0, 1], 2
+    return demo
+
+
+def run(folder, overlay, *arguments, **options):
+    (folder / "own.yaml").write_text(yaml.safe_dump(overlay))
+    return snakemake(folder, "--cores", 2, "--configfile", "own.yaml", *arguments, **options)
+
+
+def rules(output):
+    """Names of the rules that were run."""
+    lines = [line.removeprefix("local") for line in output.splitlines()]
+    return {line[5:-1] for line in lines if line.startswith("rule ") and line.endswith(":")} - {"main_table"}
+
+
+@pytest.mark.slow
+def test_from_nothing_to_table_and_report_and_what_changes_mean(tmp_path, overlay):
+    source = tmp_path / "source"
+    subprocess.run(["cp", "-r", *(str(ROOT / part) for part in PARTS), str(source.mkdir() or source)], check=True)
+    folder = tmp_path / "work"
+    folder.mkdir()
+
+    def again(*arguments, **changes):
+        return run(folder, {**overlay, **changes}, *arguments, source=source)
+
+    again("results/demo/voc_val_miou.csv", "results/demo/report.html")
+    table = folder / "results/demo/voc_val_miou.csv"
+    first = table.read_bytes()
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    scores = [100 * float(score(folder, f"shapes{seed}", "iou")) for seed in ("", "-seed1")]
+    assert float(rows[0]["reproduced"]) == pytest.approx(sum(scores) / 2, abs=0.005)
+    assert float(rows[0]["spread"]) == pytest.approx(abs(scores[0] - scores[1]) / 2**0.5, abs=0.006)
+    assert [row["seeds"] for row in rows] == ["2"] * 3
+    page = (folder / "results/demo/report.html").read_text()
+    for part in ("voc_val_miou.csv", "history.svg", "classes_test.svg", "confusion_test.svg", "panels_test.png"):
+        assert part in page
+    provenance = json.loads((folder / "results/demo/experiments/shapes/provenance.json").read_text())
+    assert {"made_from", "versions", "device", "seed", "commit"} <= set(provenance)
+
+    whole = ("results/demo/voc_val_miou.csv", "results/demo/report.html")
+    assert "Nothing to be done" in again(*whole)
+    for path in folder.rglob("*"):
+        if path.is_file() and ".snakemake" not in path.parts:
+            path.touch()
+    assert "Nothing to be done" in again(*whole)
+    for path in source.rglob("*"):
+        path.touch()
+    assert "Nothing to be done" in again(*whole)
+
+    # A comment in the code is no change, another CRF begins with the masks, another rate with the training.
+    phases = source / "getam" / "phases.py"
+    phases.write_text("# a comment\n" + phases.read_text())
+    assert "Nothing to be done" in again(*whole)
+    other = json.loads(json.dumps(overlay["experiments"]))
+    other["shapes"]["crf"]["iterations"] = 2
+    found = rules(again("results/demo/voc_val_miou.csv", experiments=other))
+    assert found == {"resolve", "refine", "score", "table"}
+    other["shapes"]["training"]["rate"] = 2e-3
+    found = rules(again("results/demo/voc_val_miou.csv", "--dry-run", experiments=other))
+    assert found == {"resolve", "train", "predict", "label", "refine", "score", "table"}
+    phases.write_text(phases.read_text().replace("return sum(", "return 1.0 * sum("))
+    found = rules(again("results/demo/voc_val_miou.csv", "--dry-run"))
+    assert {"train", "predict"} <= found
+    assert not {"prepare", "saliency"} & found
+    run(folder, overlay, "results/demo/voc_val_miou.csv")
+    assert table.read_bytes() == first
+
+
+PARTS = ("Snakefile", "workflow", "config", "getam", "csrc", "profiles")
+
+
+def score(folder, name, what):
+    lines = (folder / f"results/demo/experiments/{name}/test/{what}.csv").read_text().splitlines()
+    return dict(csv.reader(lines))["mIoU"]
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments(tmp_path, overlay):
+    """Snakemake or the trainer dies five times; the same command ends with the table of an undisturbed run."""
+    overlay = {**overlay, "seeds": [0]}
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    for folder in (undisturbed, killed):
+        folder.mkdir()
+    started = time.monotonic()
+    run(undisturbed, overlay)
+    seconds = time.monotonic() - started
+    chance = random.Random(0)
+    (killed / "own.yaml").write_text(yaml.safe_dump(overlay))
+    for attempt in range(5):
+        process = subprocess.Popen(
+            command("--cores", 2, "--configfile", "own.yaml"),
+            cwd=killed,
+            env=surroundings(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(chance.uniform(0.1, 0.8) * seconds)
+        victims = trainers(killed) if attempt % 2 else []
+        for victim in victims or [process.pid]:
+            with suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
+        process.kill()
+        process.wait()
+    run(killed, overlay)
+    result = "results/demo/voc_val_miou.csv"
+    assert (killed / result).read_bytes() == (undisturbed / result).read_bytes()
+
+
+def trainers(folder):
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if b"train" in words and (process / "cwd").readlink() == folder:
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found

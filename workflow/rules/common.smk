@@ -1,0 +1,119 @@
+# What several rules need: the checked configuration, and answers about it. Settings are resolved in getam/studies.py.
+import re
+import shlex
+from pathlib import Path
+
+import yaml
+from jsonschema import Draft202012Validator
+from referencing import Registry, Resource
+
+from getam.provenance import step_digest
+from getam.studies import (
+    WHAT,
+    check_studies,
+    entry_of,
+    experiments_of,
+    rows_of,
+    runs_of,
+    score_file,
+    settings_of,
+)
+from snakemake.exceptions import WorkflowError
+
+
+def check_configuration():
+    """One message for all that is wrong, naming each key."""
+    folder = Path(workflow.basedir) / "workflow" / "schemas"
+    schemas = {path.name: yaml.safe_load(path.read_text()) for path in folder.glob("*.schema.yaml")}
+    registry = Registry().with_resources((name, Resource.from_contents(schema)) for name, schema in schemas.items())
+    checker = Draft202012Validator(schemas["config.schema.yaml"], registry=registry)
+    wrong = [
+        f"{'.'.join(map(str, error.absolute_path)) or 'configuration'}: {explained(error)}"
+        for error in sorted(checker.iter_errors(config), key=lambda error: list(map(str, error.absolute_path)))
+    ]
+    if wrong:
+        raise WorkflowError("The configuration is wrong.", *wrong)
+    try:
+        check_studies(config)
+    except ValueError as error:
+        raise WorkflowError(f"The configuration is wrong. {error}") from None
+
+
+def explained(error):
+    # Of several ways to be right, what the closest one misses is the message.
+    while error.context:
+        error = max(error.context, key=lambda inner: (len(inner.absolute_path), inner.validator != "enum"))
+    return error.message
+
+
+check_configuration()
+
+DEVICE = config["device"]
+ARCHIVES = yaml.safe_load((Path(workflow.basedir) / "config" / "archives.yaml").read_text())
+FILES = {archive["file"]: name for name, archive in ARCHIVES.items()}
+RELEASED = [name for name in config["experiments"] if "checkpoint" in entry_of(name, config)]
+SHARDS = [f"{i}-of-{config['shards']}" for i in range(1, config["shards"] + 1)]
+
+
+wildcard_constraints:
+    run=r"\w+(-seed\d+)?",
+    experiment=r"\w+",
+    split=r"[a-z_]+",
+    shard=r"\d+-of-\d+",
+    archive="|".join(map(re.escape, ARCHIVES)),
+    file="|".join(map(re.escape, FILES)),
+    table="|".join(map(re.escape, config["tables"])),
+
+
+def settings(run):
+    """Settings of a run; an unknown name is one clear message."""
+    try:
+        return settings_of(run, config)
+    except ValueError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def section(*names):
+    """Function of the wildcards: some sections of a run's settings, without the places where files lie."""
+
+    def of(wildcards):
+        chosen = {name: value for name, value in settings(wildcards.run).items() if name in names}
+        if "data" in chosen:
+            chosen["data"] = {key: value for key, value in chosen["data"].items() if key == "split"}
+        return chosen
+
+    return of
+
+
+def dataset_of(wildcards):
+    """The description of the data set that a run works on."""
+    return f"{settings(wildcards.run)['data']['dataset']}/dataset.json"
+
+
+def saliency_of(wildcards):
+    """The manifest of the saliency maps that a run is taught with, if there are any."""
+    folder = settings(wildcards.run)["data"]["saliency"]
+    return [] if folder is None else f"{folder}/saliency.json"
+
+
+def pretrained_of(wildcards):
+    """The file of ImageNet weights that a run starts from, if it is a file."""
+    path = settings(wildcards.run)["network"].get("pretrained", True)
+    return path if isinstance(path, str) else []
+
+
+def manifests(described):
+    """What unpacking the archives of a data set, or of saliency maps, writes."""
+    return [f"<resources>/unpacked/{archive}.json" for archive in described.get("archives") or []]
+
+
+def words(options):
+    """Options of a command, without those that are null."""
+    found = []
+    for key, value in options.items():
+        if value is True:
+            found.append(f"--{key}")
+        elif value is not None and value is not False:
+            values = value if isinstance(value, list) else [value]
+            found += [f"--{key}", *map(str, values)]
+    return shlex.join(found)

@@ -1,0 +1,61 @@
+# Archives are fetched, verified and unpacked; data sets are prepared from them (docs/data.md).
+
+
+localrules:
+    fetch,
+    unpack,
+
+
+rule fetch:
+    output:
+        "<resources>/archives/{file}",
+    log:
+        "<results>/logs/fetch/{file}.log",
+    params:
+        name=lambda wildcards: FILES[wildcards.file],
+        folder=subpath(output[0], parent=True),
+        registry=f"{workflow.basedir}/config/archives.yaml",
+    retries: 3
+    shell:
+        "getam fetch {params.name} --folder {params.folder} --registry {params.registry}"
+        " --lock {params.folder}/archives.lock.yaml 2>&1 | tee {log}"
+
+
+# Verifies again: the file may have been put there by hand.
+rule unpack:
+    input:
+        lambda wildcards: ancient(f"<resources>/archives/{ARCHIVES[wildcards.archive]['file']}"),
+    output:
+        "<resources>/unpacked/{archive}.json",
+    log:
+        "<results>/logs/unpack/{archive}.log",
+    params:
+        into=lambda wildcards: config["unpack"][wildcards.archive]["into"],
+        only=lambda wildcards: words({"only": config["unpack"][wildcards.archive].get("only")}),
+        registry=f"{workflow.basedir}/config/archives.yaml",
+    shell:
+        "getam unpack {input} --into {params.into} {params.only} --manifest {output} --registry {params.registry}"
+        " --lock $(dirname {input})/archives.lock.yaml 2>&1 | tee {log}"
+
+
+rule prepare:
+    input:
+        lambda wildcards: manifests(config["datasets"][wildcards.dataset]),
+    output:
+        "<resources>/datasets/{dataset}/dataset.json",
+    log:
+        "<results>/logs/prepare/{dataset}.log",
+    params:
+        kind=lambda wildcards: config["datasets"][wildcards.dataset]["kind"],
+        root=lambda wildcards: config["datasets"][wildcards.dataset].get("root", ""),
+        options=lambda wildcards: words(config["datasets"][wildcards.dataset].get("options", {})),
+        manifests=lambda wildcards, input: words({"manifests": list(input) or None}),
+        folder=subpath(output[0], parent=True),
+        code=lambda wildcards: step_digest(f"getam.datasets.{config['datasets'][wildcards.dataset]['kind']}"),
+    threads: config["jobs"]["refine"]["threads"]
+    resources:
+        mem_mb=8000,
+        runtime="4h",
+    shell:
+        "getam prepare {params.kind} {params.root} {params.options} {params.manifests} --workers {threads}"
+        " --output {params.folder} 2>&1 | tee {log}"

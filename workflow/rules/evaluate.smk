@@ -1,0 +1,80 @@
+# Masks, by the dense CRF and without it; their scores; the archive for the evaluation server.
+
+
+localrules:
+    submit,
+
+
+rule refine:
+    input:
+        "<results>/experiments/{run}/{split}/probabilities/complete-{shard}.json",
+        weights=ancient("<results>/experiments/{run}/weights.safetensors"),
+    output:
+        "<results>/experiments/{run}/{split}/masks/complete-{shard}.json",
+        "<results>/experiments/{run}/{split}/masks_without_crf/complete-{shard}.json",
+    log:
+        "<results>/logs/refine/{run}.{split}.{shard}.log",
+    benchmark:
+        "<results>/benchmarks/refine/{run}.{split}.{shard}.tsv"
+    params:
+        job=lambda wildcards, input: " ".join(
+            [
+                str(Path(input.weights).parent),
+                f"--split {wildcards.split}",
+                f"--shard {wildcards.shard.replace('-of-', '/')}",
+            ]
+        ),
+        discard="" if config["keep_probabilities"] else "--discard",
+        settings=section("crf"),
+        code=step_digest("getam.postprocessing"),
+    threads: config["jobs"]["refine"]["threads"]
+    resources:
+        mem_mb=config["jobs"]["refine"]["mem_mb"],
+        runtime=config["jobs"]["refine"]["runtime"],
+    shell:
+        "{{ getam refine {params.job} --workers {threads};"
+        " getam refine {params.job} --workers {threads} --without-crf {params.discard}; }} 2>&1 | tee {log}"
+
+
+rule score:
+    input:
+        dataset_of,
+        lambda wildcards: expand(
+            "<results>/experiments/{run}/{split}/{what}/complete-{shard}.json",
+            run=wildcards.run,
+            split=wildcards.split,
+            what={name: what for what, name in WHAT.items()}[wildcards.score],
+            shard=SHARDS,
+        ),
+    output:
+        iou="<results>/experiments/{run}/{split}/{score}.csv",
+        confusion="<results>/experiments/{run}/{split}/{score}_confusion.csv",
+    log:
+        "<results>/logs/score/{run}.{split}.{score}.log",
+    params:
+        folder=lambda wildcards, output: Path(output.iou).parents[1],
+        what=lambda wildcards: {name: what for what, name in WHAT.items()}[wildcards.score],
+        code=step_digest("getam.evaluation"),
+    wildcard_constraints:
+        score="|".join(WHAT.values()),
+    threads: config["jobs"]["predict"]["threads"]
+    resources:
+        mem_mb=4000,
+        runtime="30m",
+    shell:
+        "getam score {params.folder} --split {wildcards.split} --what {params.what} --workers {threads} 2>&1 | tee {log}"
+
+
+rule submit:
+    input:
+        dataset_of,
+        expand("<results>/experiments/{{run}}/test/masks/complete-{shard}.json", shard=SHARDS),
+        weights=ancient("<results>/experiments/{run}/weights.safetensors"),
+    output:
+        "<results>/voc_test/{run}.tar.gz",
+    log:
+        "<results>/logs/submit/{run}.log",
+    params:
+        folder=subpath(input.weights, parent=True),
+    shell:
+        "getam submit {params.folder} --split test --output {output} 2>&1 | tee {log}"

@@ -1,0 +1,62 @@
+# The network on the images of a split: probabilities, and the pseudo labels that its own maps would teach it.
+# Each image is a file that an interrupted job leaves to its successor; the manifest says that a shard is whole. As
+# weights are large, their small provenance.json tells Snakemake that they are new.
+
+
+rule predict:
+    input:
+        dataset_of,
+        trained="<results>/experiments/{run}/provenance.json",
+        weights=ancient("<results>/experiments/{run}/weights.safetensors"),
+    output:
+        (lambda path: path if config["keep_probabilities"] else temp(path))(
+            "<results>/experiments/{run}/{split}/probabilities/complete-{shard}.json"
+        ),
+    log:
+        "<results>/logs/predict/{run}.{split}.{shard}.log",
+    benchmark:
+        "<results>/benchmarks/predict/{run}.{split}.{shard}.tsv"
+    params:
+        folder=subpath(input.weights, parent=True),
+        shard=lambda wildcards: wildcards.shard.replace("-of-", "/"),
+        device=DEVICE,
+        batch=config["batch"],
+        settings=section("inference"),
+        code=step_digest("getam.inference"),
+    retries: 1
+    threads: config["jobs"]["predict"]["threads"]
+    resources:
+        gpu=0 if DEVICE == "cpu" else 1,
+        mem_mb=config["jobs"]["predict"]["mem_mb"],
+        runtime=config["jobs"]["predict"]["runtime"],
+    shell:
+        "getam predict {params.folder} --split {wildcards.split} --shard {params.shard} --batch {params.batch}"
+        " --device {params.device} 2>&1 | tee {log}"
+
+
+rule label:
+    input:
+        dataset_of,
+        saliency_of,
+        trained="<results>/experiments/{run}/provenance.json",
+        weights=ancient("<results>/experiments/{run}/weights.safetensors"),
+    output:
+        "<results>/experiments/{run}/{split}/pseudo_labels/complete-{shard}.json",
+    log:
+        "<results>/logs/label/{run}.{split}.{shard}.log",
+    params:
+        folder=subpath(input.weights, parent=True),
+        shard=lambda wildcards: wildcards.shard.replace("-of-", "/"),
+        device=DEVICE,
+        batch=config["batch"],
+        settings=section("recipe", "maps", "inference"),
+        code=step_digest("getam.labelling"),
+    retries: 1
+    threads: config["jobs"]["predict"]["threads"]
+    resources:
+        gpu=0 if DEVICE == "cpu" else 1,
+        mem_mb=config["jobs"]["predict"]["mem_mb"],
+        runtime=config["jobs"]["predict"]["runtime"],
+    shell:
+        "getam label {params.folder} --split {wildcards.split} --shard {params.shard} --batch {params.batch}"
+        " --device {params.device} 2>&1 | tee {log}"

@@ -1,0 +1,114 @@
+# One page that a reader of the paper understands: tables, curves, classes, pictures, and where each came from.
+
+
+localrules:
+    history,
+    classes,
+    panels,
+    report,
+
+
+def reported():
+    """Runs of the tables that the report shows, each with the split that it is scored on."""
+    rows = [row for table in config["report"] for row in rows_of(table, config) if row.experiment]
+    return list(dict.fromkeys((run, row.split) for row in rows for run in runs_of(row.experiment, config)))
+
+
+def figures(_):
+    """Every picture of the report."""
+    return [
+        f"<results>/figures/{run}/{name}"
+        for run, split in reported()
+        for name in (
+            *([] if run in RELEASED else ["history.svg", f"panels_{split}.png"]),
+            f"classes_{split}.svg",
+            f"confusion_{split}.svg",
+        )
+    ]
+
+
+def labels_of(figure):
+    """How the report's menu calls a picture."""
+    return lambda wildcards: {"run": wildcards.run, "figure": figure}
+
+
+rule history:
+    input:
+        "<results>/experiments/{run}/provenance.json",
+    output:
+        report(
+            "<results>/figures/{run}/history.svg",
+            caption="../report/history.rst",
+            category="2 Training",
+            labels=labels_of("losses"),
+        ),
+    log:
+        "<results>/logs/figures/{run}.history.log",
+    params:
+        history=lambda wildcards, input: Path(input[0]).with_name("history.csv"),
+    script:
+        "../scripts/history.py"
+
+
+rule classes:
+    input:
+        iou="<results>/experiments/{run}/{split}/iou.csv",
+        without_crf="<results>/experiments/{run}/{split}/iou_without_crf.csv",
+        confusion="<results>/experiments/{run}/{split}/iou_confusion.csv",
+    output:
+        bars=report(
+            "<results>/figures/{run}/classes_{split}.svg",
+            caption="../report/classes.rst",
+            category="3 Classes",
+            labels=labels_of("IoU of each class"),
+        ),
+        confusion=report(
+            "<results>/figures/{run}/confusion_{split}.svg",
+            caption="../report/confusion.rst",
+            category="3 Classes",
+            labels=labels_of("confusion"),
+        ),
+    log:
+        "<results>/logs/figures/{run}.{split}.classes.log",
+    script:
+        "../scripts/classes.py"
+
+
+rule panels:
+    input:
+        expand(
+            "<results>/experiments/{{run}}/{{split}}/{what}/complete-{shard}.json",
+            what=["masks", "pseudo_labels"],
+            shard=SHARDS,
+        ),
+        weights=ancient("<results>/experiments/{run}/weights.safetensors"),
+    output:
+        report(
+            "<results>/figures/{run}/panels_{split}.png",
+            caption="../report/panels.rst",
+            category="4 Pictures",
+            labels=labels_of("image to prediction"),
+        ),
+    log:
+        "<results>/logs/figures/{run}.{split}.panels.log",
+    params:
+        folder=subpath(input.weights, parent=True),
+        images=8,
+        code=step_digest("getam.explaining", "getam.pictures"),
+    script:
+        "../scripts/panels.py"
+
+
+rule report:
+    input:
+        expand("<results>/{table}.csv", table=config["report"]),
+        figures,
+    output:
+        "<results>/report.html",
+    log:
+        "<results>/logs/report.log",
+    params:
+        snakefile=workflow.main_snakefile,
+        config=config,
+    script:
+        "../scripts/report.py"

@@ -1,0 +1,32 @@
+# A map of what stands out, for every image that a network is taught with, or whose pseudo labels are scored.
+
+
+rule saliency:
+    input:
+        lambda wildcards: manifests(config["saliency"][wildcards.saliency]),
+        lambda wildcards: model_of(config["saliency"][wildcards.saliency]),
+        dataset=lambda wildcards: f"<resources>/datasets/{config['saliency'][wildcards.saliency]['dataset']}/dataset.json",
+    output:
+        "<resources>/saliency/{saliency}/saliency.json",
+    log:
+        "<results>/logs/saliency/{saliency}.log",
+    benchmark:
+        "<results>/benchmarks/saliency/{saliency}.tsv"
+    params:
+        dataset=subpath(input.dataset, parent=True),
+        options=lambda wildcards: words(
+            {key: config["saliency"][wildcards.saliency].get(key) for key in ("splits", "source", "path", "threshold")}
+        ),
+        folder=subpath(output[0], parent=True),
+        code=step_digest("getam.saliency"),
+    threads: config["jobs"]["refine"]["threads"]
+    resources:
+        mem_mb=config["jobs"]["refine"]["mem_mb"],
+        runtime="12h",
+    shell:
+        "getam saliency {params.dataset} {params.options} --workers {threads} --output {params.folder} 2>&1 | tee {log}"
+
+
+def model_of(described):
+    """The network's file, where saliency is U2-Net's."""
+    return ancient(described["path"]) if described["source"] == "u2net" else []

@@ -1,0 +1,27 @@
+"""Draws the losses of a training over its steps."""
+
+import matplotlib
+
+matplotlib.use("svg")
+import matplotlib.pyplot as plt
+import pandas as pd
+from snakemake.script import snakemake
+
+LOSSES = ["classification", "cross_entropy", "saliency", "dense_energy"]
+
+history = pd.read_csv(snakemake.params.history)
+joint = history.loc[history["phase"] == "joint", "step"].min()
+figure, axes = plt.subplots(1, 3, figsize=(13, 3.6), layout="constrained")
+for loss in LOSSES:
+    axes[0].plot(history["step"], history[loss], label=loss.replace("_", " "))
+axes[0].set(title="losses", yscale="log")
+axes[0].legend(frameon=False)
+axes[1].plot(history["step"], history["rate"], color="black")
+axes[1].set(title="learning rate")
+axes[2].plot(history["step"], 100 * history["labelled"], color="black")
+axes[2].set(title="pixels that the pseudo labels name, %", ylim=(0, 100))
+for axis in axes:
+    axis.axvline(joint, color="grey", linewidth=0.8, linestyle=":")
+    axis.set_xlabel("step (dotted: the joint phase begins)")
+    axis.spines[["top", "right"]].set_visible(False)
+figure.savefig(snakemake.output[0])

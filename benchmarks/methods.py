@@ -1,6 +1,6 @@
 """Networks trained on the labels of different activation methods, with several seeds, scored on an untouched split.
 
-    python -m benchmarks.methods config/shapes.yaml --methods getam cam grad_cam --seeds 0 1 2 --split test
+    python -m benchmarks.methods EXPERIMENT.yaml --methods getam cam grad_cam --seeds 0 1 2 --split test
 
 Every run is an ordinary one (`getam train`, `predict`, `refine`, `label`, `score`); what is done is not done again.
 Writes benchmarks/results/methods-<data set>.csv, one row for each run.

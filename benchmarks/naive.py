@@ -37,15 +37,20 @@ def naive_maps(
     fusion: str = "sum",
     heads: str = "released",
     weight_gradients: bool = False,
+    whole_forward: bool = False,
 ) -> Tensor:
     """Maps (B, C, rows, columns) of the token grid; see `getam.activation.activation_maps` for the arguments.
 
     weight_gradients: call `backward()`, which computes the gradient of every weight too, as code that keeps its
         attention gradients by hooks does; else ask for the attention gradients alone.
+    whole_forward: run the decoder, too, though maps do not need it, as the released code does.
     """
     vit = getattr(network, "vit", network)
     with full_attention(vit) as matrices:
-        logits = network.classify(images) if hasattr(network, "classify") else network(images)
+        if whole_forward:
+            logits, _ = network(images)
+        else:
+            logits = network.classify(images) if hasattr(network, "classify") else network(images)
     matrices = matrices[start_layer:]
     for matrix in matrices:
         matrix.retain_grad()

@@ -2,10 +2,10 @@
 
     python -m benchmarks.training [--device cuda] [--backbone vitb_hybrid] [--side 256] [--batch 4] [--precision tf32]
 
-The usual way: one forward with full attention matrices for the maps, one `backward()` for each (image, class) pair, a
-second forward for the losses, and the bilateral filter on copies in the CPU's memory. A stronger variant asks autograd
-for the attention gradients alone. All three have the same refinement, labels and losses (this package's), and take the
-same images; their losses are compared. Writes benchmarks/results/training-<device>.csv.
+The usual way: one forward of the whole network with full attention matrices for the maps, one `backward()` for each
+(image, class) pair, a second forward for the losses, and the bilateral filter on copies in the CPU's memory. A stronger
+variant asks autograd for the attention gradients alone. All three have the same refinement, labels and losses (this
+package's), and take the same images; their losses are compared. Writes benchmarks/results/training-<device>.csv.
 """
 
 import argparse
@@ -100,7 +100,12 @@ def _naive_losses(network: nn.Module, experiment: Experiment, batch: Batch, weig
     images, images_rgb, recipe = batch.network_input, batch.image_rgb.float(), experiment.recipe
     with torch.autocast(images.device.type, torch.bfloat16, enabled=experiment.training.precision == "bfloat16"):
         maps = naive_maps(
-            network, images, batch.labels, start_layer=experiment.start_layer, weight_gradients=weight_gradients
+            network,
+            images,
+            batch.labels,
+            start_layer=experiment.start_layer,
+            weight_gradients=weight_gradients,
+            whole_forward=True,
         )
         class_logits, seg_logits = network(images)
     maps = normalise_maps(refine_maps(maps.detach(), images_rgb))

@@ -89,7 +89,9 @@ def choose_device(device: str = "auto", index: int = 0) -> torch.device:
     if device == "cpu" or (device == "auto" and not there):
         return torch.device("cpu")
     if index >= there:
-        raise ValueError(f"device: GPU {index} is asked for, torch {torch.__version__} finds {there} here")
+        raise ValueError(
+            f"device: GPU {index} is asked for, torch {torch.__version__} finds {there} here; `auto` and `cpu` do without"
+        )
     torch.cuda.set_device(index)
     return torch.device("cuda", index)
 

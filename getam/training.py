@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from getam import provenance
@@ -66,7 +67,7 @@ def train(experiment: Experiment, folder: Path, device: str = "auto", workers: i
     """
     dataset = open_dataset(experiment.data.dataset)
     split = dataset.split(experiment.data.split)
-    with replica(device) as this:
+    with replica(device) as this, _alone(folder, this):
         identity = _identity(experiment, dataset, split)
         weights = folder / WEIGHTS
         if _trained_already(weights, identity):
@@ -81,6 +82,27 @@ def train(experiment: Experiment, folder: Path, device: str = "auto", workers: i
         if this.leads:
             trainer.finish()
     return weights
+
+
+@contextmanager
+def _alone(folder: Path, this: Replica) -> Iterator[None]:
+    """One training at a time in a folder: where Snakemake was killed, its trainer may still be at work.
+
+    The lock is the kernel's, which does not outlive a process that is killed.
+    """
+    lock = FileLock(folder / ".training.lock")
+    if this.leads:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            _log.info("another process trains in %s: waiting for its end", folder)
+            lock.acquire()
+    this.any(False)  # the others wait for the first
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _identity(experiment: Experiment, dataset: DataSet, split: Split) -> dict[str, str]:

@@ -6,10 +6,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file
 
 from getam import load_experiment, provenance, training
@@ -328,3 +330,23 @@ def test_ten_kills(small_experiment, tmp_path):
     subprocess.run([*command, str(tmp_path / "whole")], check=True)
     assert_same_weights(tmp_path / "whole", run)
     assert history(tmp_path / "whole") == history(run)
+
+
+def test_one_training_at_a_time_in_a_folder(small_experiment, tmp_path, caplog):
+    caplog.set_level("INFO")
+    lock = FileLock(tmp_path / ".training.lock", thread_local=False)
+    lock.acquire()
+    waited = []
+
+    def release():
+        while "waiting for its end" not in caplog.text:
+            time.sleep(0.01)
+        waited.append(not (tmp_path / "history.csv").exists())
+        lock.release()
+
+    helper = threading.Thread(target=release, daemon=True)
+    helper.start()
+    train(load_experiment(small_experiment), tmp_path, workers=0)
+    helper.join()
+    assert waited == [True]
+    assert (tmp_path / "weights.safetensors").is_file()

@@ -5,7 +5,6 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 import pandas as pd
-from snakemake.script import snakemake
 
 SUMMARY = ["mIoU", "frequency weighted IoU", "pixel accuracy", "labelled"]
 

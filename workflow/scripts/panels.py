@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from snakemake.script import snakemake
 
 from getam import explain
 from getam.images import read_image, read_mask

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pandas as pd
-from snakemake.script import snakemake
 
 tables = [
     pd.read_csv(path).assign(table=name) for name, path in zip(snakemake.params.tables, snakemake.input, strict=True)

@@ -6,8 +6,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from snakemake.script import snakemake
-
 output = Path(snakemake.output[0])
 with tempfile.TemporaryDirectory() as folder, Path(snakemake.log[0]).open("w") as log:
     whole = Path(folder) / "config.json"

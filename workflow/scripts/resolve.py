@@ -3,8 +3,6 @@
 import sys
 from pathlib import Path
 
-from snakemake.script import snakemake
-
 from getam import load_experiment
 from getam.experiment import write_experiment
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pandas as pd
-from snakemake.script import snakemake
 
 COLUMNS = ["row", "split", "paper", "reproduced", "spread", "difference", "tolerance", "state", "experiment", "seeds"]
 

@@ -90,7 +90,7 @@ def choose_device(device: str = "auto", index: int = 0) -> torch.device:
         return torch.device("cpu")
     if index >= there:
         raise ValueError(
-            f"device: GPU {index} is asked for, torch {torch.__version__} finds {there} here; `auto` and `cpu` do without"
+            f"device: GPU {index} is asked for, torch {torch.__version__} finds {there} here; auto and cpu do without"
         )
     torch.cuda.set_device(index)
     return torch.device("cuda", index)

@@ -11,7 +11,6 @@ import time
 
 import pytest
 import torch
-from filelock import FileLock
 from safetensors.torch import load_file
 
 from getam import load_experiment, provenance, training
@@ -334,19 +333,22 @@ def test_ten_kills(small_experiment, tmp_path):
 
 def test_one_training_at_a_time_in_a_folder(small_experiment, tmp_path, caplog):
     caplog.set_level("INFO")
-    lock = FileLock(tmp_path / ".training.lock", thread_local=False)
-    lock.acquire()
-    waited = []
+    code = "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print('held', flush=True); sys.stdin.read()"
+    path = str(tmp_path / ".training.lock")
+    with subprocess.Popen([sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        waited = []
 
-    def release():
-        while "waiting for its end" not in caplog.text:
-            time.sleep(0.01)
-        waited.append(not (tmp_path / "history.csv").exists())
-        lock.release()
+        def end():
+            deadline = time.monotonic() + 60
+            while "waiting for its end" not in caplog.text and time.monotonic() < deadline:
+                time.sleep(0.01)
+            waited.append("waiting" in caplog.text and not (tmp_path / "history.csv").exists())
+            other.kill()
 
-    helper = threading.Thread(target=release, daemon=True)
-    helper.start()
-    train(load_experiment(small_experiment), tmp_path, workers=0)
-    helper.join()
+        helper = threading.Thread(target=end, daemon=True)
+        helper.start()
+        train(load_experiment(small_experiment), tmp_path, workers=0)
+        helper.join()
     assert waited == [True]
     assert (tmp_path / "weights.safetensors").is_file()

@@ -13,6 +13,7 @@ from getam.runs import Run
 run = Run(Path(snakemake.params.folder))
 split = run.dataset.split(snakemake.wildcards.split)
 network = run.load_network(torch.device("cpu"))
+sizes = run.experiment.inference.sizes
 folder, saliency = run.folder / split.name, run.experiment.data.saliency
 columns = ["image", *(["saliency"] if saliency else []), "activation", "pseudo label", "prediction"]
 columns += ["truth"] if split.masks else []
@@ -20,7 +21,7 @@ rows = []
 for i in np.linspace(0, len(split) - 1, min(len(split), snakemake.params.images)).astype(int):
     name, image = split.ids[i], read_image(split.image(split.ids[i]))
     present = np.flatnonzero(split.labels[i]).tolist()
-    maps = explain(network, image, present, run.experiment.maps.method)
+    maps = explain(network, image, present, run.experiment.maps.method, size=sizes[len(sizes) // 2])
     pictures = {
         "image": image,
         "activation": heat(image, torch.stack(list(maps.values())).amax(0).numpy()),

@@ -27,9 +27,9 @@ include: "workflow/rules/common.smk"
 
 
 rule main_table:
+    default_target: True
     input:
         "<results>/voc_val_miou.csv",
-    default_target: True
 
 
 include: "workflow/rules/data.smk"

@@ -333,7 +333,7 @@ def test_ten_kills(small_experiment, tmp_path):
 
 def test_one_training_at_a_time_in_a_folder(small_experiment, tmp_path, caplog):
     caplog.set_level("INFO")
-    code = "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print('held', flush=True); sys.stdin.read()"
+    code = "import sys, filelock\nwith filelock.FileLock(sys.argv[1]): print('held', flush=True), sys.stdin.read()"
     path = str(tmp_path / ".training.lock")
     with subprocess.Popen([sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         other.stdout.readline()

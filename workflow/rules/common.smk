@@ -29,7 +29,10 @@ def check_configuration():
     checker = Draft202012Validator(schemas["config.schema.yaml"], registry=registry)
     wrong = [
         f"{'.'.join(map(str, error.absolute_path)) or 'configuration'}: {explained(error)}"
-        for error in sorted(checker.iter_errors(config), key=lambda error: list(map(str, error.absolute_path)))
+        for error in sorted(
+            checker.iter_errors(config),
+            key=lambda error: list(map(str, error.absolute_path)),
+        )
     ]
     if wrong:
         raise WorkflowError("The configuration is wrong.", *wrong)
@@ -42,13 +45,17 @@ def check_configuration():
 def explained(error):
     # Of several ways to be right, what the closest one misses is the message.
     while error.context:
-        error = max(error.context, key=lambda inner: (len(inner.absolute_path), inner.validator != "enum"))
+        error = max(
+            error.context,
+            key=lambda inner: (len(inner.absolute_path), inner.validator != "enum"),
+        )
     return error.message
 
 
 check_configuration()
 
 DEVICE = config["device"]
+EXPERIMENTS = f"{config['pathvars']['results']}/experiments"
 ARCHIVES = yaml.safe_load((Path(workflow.basedir) / "config" / "archives.yaml").read_text())
 FILES = {archive["file"]: name for name, archive in ARCHIVES.items()}
 RELEASED = [name for name in config["experiments"] if "checkpoint" in entry_of(name, config)]
@@ -74,12 +81,14 @@ def settings(run):
 
 
 def section(*names):
-    """Function of the wildcards: some sections of a run's settings, without the places where files lie."""
+    """Function of the wildcards: some sections of a run's settings, without the folders where files lie."""
 
     def of(wildcards):
         chosen = {name: value for name, value in settings(wildcards.run).items() if name in names}
         if "data" in chosen:
             chosen["data"] = {key: value for key, value in chosen["data"].items() if key == "split"}
+        if "network" in chosen and isinstance(pretrained := pretrained_of(wildcards), str):
+            chosen["network"] = {**chosen["network"], "pretrained": Path(pretrained).name}
         return chosen
 
     return of
@@ -117,3 +126,65 @@ def words(options):
             values = value if isinstance(value, list) else [value]
             found += [f"--{key}", *map(str, values)]
     return shlex.join(found)
+
+
+def model_of(described):
+    """The network's file, where saliency is U2-Net's."""
+    return ancient(described["path"]) if described["source"] == "u2net" else []
+
+
+def scores_of(rows):
+    """What a table is read from, once each."""
+    found = []
+    for row in rows:
+        for experiment in filter(None, (row.experiment, row.minus)):
+            found += [f"<results>/experiments/{score_file(row, run)}" for run in runs_of(experiment, config)]
+        if row.submission:
+            found.append(f"<results>/voc_test/{row.submission}.tar.gz")
+    return list(dict.fromkeys(found))
+
+
+def described(rows):
+    """Rows as a script takes them: with the runs of each."""
+    return [
+        {
+            **vars(row),
+            "runs": runs_of(row.experiment, config) if row.experiment else [],
+            "minus_runs": runs_of(row.minus, config) if row.minus else [],
+            "score": WHAT[row.what],
+        }
+        for row in rows
+    ]
+
+
+def row_of(wildcards):
+    """The row of the main table that an experiment gives."""
+    rows = [row for row in rows_of("voc_val_miou", config) if row.experiment == wildcards.experiment]
+    if not rows:
+        known = ", ".join(experiments_of(rows_of("voc_val_miou", config)))
+        raise WorkflowError(f"voc_val_miou has no row of an experiment {wildcards.experiment!r}; it has {known}")
+    return rows
+
+
+def reported():
+    """Runs of the tables that the report shows, each with the split that it is scored on."""
+    rows = [row for table in config["report"] for row in rows_of(table, config) if row.experiment]
+    return list(dict.fromkeys((run, row.split) for row in rows for run in runs_of(row.experiment, config)))
+
+
+def figures(_):
+    """Every picture of the report."""
+    return [
+        f"<results>/figures/{run}/{name}"
+        for run, split in reported()
+        for name in (
+            *([] if run in RELEASED else ["history.svg", f"panels_{split}.png"]),
+            f"classes_{split}.svg",
+            f"confusion_{split}.svg",
+        )
+    ]
+
+
+def labels_of(figure):
+    """How the report's menu calls a picture."""
+    return lambda wildcards: {"run": wildcards.run, "figure": figure}

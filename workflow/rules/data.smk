@@ -11,11 +11,11 @@ rule fetch:
         "<resources>/archives/{file}",
     log:
         "<results>/logs/fetch/{file}.log",
+    retries: 3
     params:
         name=lambda wildcards: FILES[wildcards.file],
         folder=subpath(output[0], parent=True),
         registry=f"{workflow.basedir}/config/archives.yaml",
-    retries: 3
     shell:
         "getam fetch {params.name} --folder {params.folder} --registry {params.registry}"
         " --lock {params.folder}/archives.lock.yaml 2>&1 | tee {log}"
@@ -45,6 +45,10 @@ rule prepare:
         "<resources>/datasets/{dataset}/dataset.json",
     log:
         "<results>/logs/prepare/{dataset}.log",
+    threads: config["jobs"]["refine"]["threads"]
+    resources:
+        mem_mb=8000,
+        runtime="4h",
     params:
         kind=lambda wildcards: config["datasets"][wildcards.dataset]["kind"],
         root=lambda wildcards: config["datasets"][wildcards.dataset].get("root", ""),
@@ -52,10 +56,6 @@ rule prepare:
         manifests=lambda wildcards, input: words({"manifests": list(input) or None}),
         folder=subpath(output[0], parent=True),
         code=lambda wildcards: step_digest(f"getam.datasets.{config['datasets'][wildcards.dataset]['kind']}"),
-    threads: config["jobs"]["refine"]["threads"]
-    resources:
-        mem_mb=8000,
-        runtime="4h",
     shell:
         "getam prepare {params.kind} {params.root} {params.options} {params.manifests} --workers {threads}"
         " --output {params.folder} 2>&1 | tee {log}"

@@ -16,6 +16,10 @@ rule refine:
         "<results>/logs/refine/{run}.{split}.{shard}.log",
     benchmark:
         "<results>/benchmarks/refine/{run}.{split}.{shard}.tsv"
+    threads: config["jobs"]["refine"]["threads"]
+    resources:
+        mem_mb=config["jobs"]["refine"]["mem_mb"],
+        runtime=config["jobs"]["refine"]["runtime"],
     params:
         job=lambda wildcards, input: " ".join(
             [
@@ -27,10 +31,6 @@ rule refine:
         discard="" if config["keep_probabilities"] else "--discard",
         settings=section("crf"),
         code=step_digest("getam.postprocessing"),
-    threads: config["jobs"]["refine"]["threads"]
-    resources:
-        mem_mb=config["jobs"]["refine"]["mem_mb"],
-        runtime=config["jobs"]["refine"]["runtime"],
     shell:
         "{{ getam refine {params.job} --workers {threads};"
         " getam refine {params.job} --workers {threads} --without-crf {params.discard}; }} 2>&1 | tee {log}"
@@ -51,16 +51,16 @@ rule score:
         confusion="<results>/experiments/{run}/{split}/{score}_confusion.csv",
     log:
         "<results>/logs/score/{run}.{split}.{score}.log",
-    params:
-        folder=lambda wildcards, output: Path(output.iou).parents[1],
-        what=lambda wildcards: {name: what for what, name in WHAT.items()}[wildcards.score],
-        code=step_digest("getam.evaluation"),
     wildcard_constraints:
         score="|".join(WHAT.values()),
     threads: config["jobs"]["predict"]["threads"]
     resources:
         mem_mb=4000,
         runtime="30m",
+    params:
+        folder=lambda wildcards, output: Path(output.iou).parents[1],
+        what=lambda wildcards: {name: what for what, name in WHAT.items()}[wildcards.score],
+        code=step_digest("getam.evaluation"),
     shell:
         "getam score {params.folder} --split {wildcards.split} --what {params.what} --workers {threads} 2>&1 | tee {log}"
 
@@ -68,7 +68,10 @@ rule score:
 rule submit:
     input:
         dataset_of,
-        expand("<results>/experiments/{{run}}/test/masks/complete-{shard}.json", shard=SHARDS),
+        expand(
+            "<results>/experiments/{{run}}/test/masks/complete-{shard}.json",
+            shard=SHARDS,
+        ),
         weights=ancient("<results>/experiments/{run}/weights.safetensors"),
     output:
         "<results>/voc_test/{run}.tar.gz",

@@ -16,6 +16,12 @@ rule predict:
         "<results>/logs/predict/{run}.{split}.{shard}.log",
     benchmark:
         "<results>/benchmarks/predict/{run}.{split}.{shard}.tsv"
+    retries: 1
+    threads: config["jobs"]["predict"]["threads"]
+    resources:
+        gpu=0 if DEVICE == "cpu" else 1,
+        mem_mb=config["jobs"]["predict"]["mem_mb"],
+        runtime=config["jobs"]["predict"]["runtime"],
     params:
         folder=subpath(input.weights, parent=True),
         shard=lambda wildcards: wildcards.shard.replace("-of-", "/"),
@@ -23,12 +29,6 @@ rule predict:
         batch=config["batch"],
         settings=section("inference"),
         code=step_digest("getam.inference"),
-    retries: 1
-    threads: config["jobs"]["predict"]["threads"]
-    resources:
-        gpu=0 if DEVICE == "cpu" else 1,
-        mem_mb=config["jobs"]["predict"]["mem_mb"],
-        runtime=config["jobs"]["predict"]["runtime"],
     shell:
         "getam predict {params.folder} --split {wildcards.split} --shard {params.shard} --batch {params.batch}"
         " --device {params.device} 2>&1 | tee {log}"
@@ -44,6 +44,12 @@ rule label:
         "<results>/experiments/{run}/{split}/pseudo_labels/complete-{shard}.json",
     log:
         "<results>/logs/label/{run}.{split}.{shard}.log",
+    retries: 1
+    threads: config["jobs"]["predict"]["threads"]
+    resources:
+        gpu=0 if DEVICE == "cpu" else 1,
+        mem_mb=config["jobs"]["predict"]["mem_mb"],
+        runtime=config["jobs"]["predict"]["runtime"],
     params:
         folder=subpath(input.weights, parent=True),
         shard=lambda wildcards: wildcards.shard.replace("-of-", "/"),
@@ -51,12 +57,6 @@ rule label:
         batch=config["batch"],
         settings=section("recipe", "maps", "inference"),
         code=step_digest("getam.labelling"),
-    retries: 1
-    threads: config["jobs"]["predict"]["threads"]
-    resources:
-        gpu=0 if DEVICE == "cpu" else 1,
-        mem_mb=config["jobs"]["predict"]["mem_mb"],
-        runtime=config["jobs"]["predict"]["runtime"],
     shell:
         "getam label {params.folder} --split {wildcards.split} --shard {params.shard} --batch {params.batch}"
         " --device {params.device} 2>&1 | tee {log}"

@@ -8,30 +8,6 @@ localrules:
     report,
 
 
-def reported():
-    """Runs of the tables that the report shows, each with the split that it is scored on."""
-    rows = [row for table in config["report"] for row in rows_of(table, config) if row.experiment]
-    return list(dict.fromkeys((run, row.split) for row in rows for run in runs_of(row.experiment, config)))
-
-
-def figures(_):
-    """Every picture of the report."""
-    return [
-        f"<results>/figures/{run}/{name}"
-        for run, split in reported()
-        for name in (
-            *([] if run in RELEASED else ["history.svg", f"panels_{split}.png"]),
-            f"classes_{split}.svg",
-            f"confusion_{split}.svg",
-        )
-    ]
-
-
-def labels_of(figure):
-    """How the report's menu calls a picture."""
-    return lambda wildcards: {"run": wildcards.run, "figure": figure}
-
-
 rule history:
     input:
         "<results>/experiments/{run}/provenance.json",

@@ -12,6 +12,10 @@ rule saliency:
         "<results>/logs/saliency/{saliency}.log",
     benchmark:
         "<results>/benchmarks/saliency/{saliency}.tsv"
+    threads: config["jobs"]["refine"]["threads"]
+    resources:
+        mem_mb=config["jobs"]["refine"]["mem_mb"],
+        runtime="12h",
     params:
         dataset=subpath(input.dataset, parent=True),
         options=lambda wildcards: words(
@@ -19,14 +23,5 @@ rule saliency:
         ),
         folder=subpath(output[0], parent=True),
         code=step_digest("getam.saliency"),
-    threads: config["jobs"]["refine"]["threads"]
-    resources:
-        mem_mb=config["jobs"]["refine"]["mem_mb"],
-        runtime="12h",
     shell:
         "getam saliency {params.dataset} {params.options} --workers {threads} --output {params.folder} 2>&1 | tee {log}"
-
-
-def model_of(described):
-    """The network's file, where saliency is U2-Net's."""
-    return ancient(described["path"]) if described["source"] == "u2net" else []

@@ -35,18 +35,20 @@ rule train:
         "<results>/logs/train/{run}.log",
     benchmark:
         "<results>/benchmarks/train/{run}.tsv"
-    params:
-        folder=subpath(output.weights, parent=True),
-        program=f"torchrun --standalone --nproc-per-node {config['gpus']} -m getam.cli" if config["gpus"] > 1 else "getam",
-        device=DEVICE,
-        settings=section("seed", "data", "network", "recipe", "maps", "training"),
-        code=step_digest("getam.training"),
     retries: 2
     threads: config["jobs"]["train"]["threads"]
     resources:
         gpu=0 if DEVICE == "cpu" else config["gpus"],
         mem_mb=config["jobs"]["train"]["mem_mb"],
         runtime=config["jobs"]["train"]["runtime"],
+    params:
+        folder=subpath(output.weights, parent=True),
+        program=(
+            f"torchrun --standalone --nproc-per-node {config['gpus']} -m getam.cli" if config["gpus"] > 1 else "getam"
+        ),
+        device=DEVICE,
+        settings=section("seed", "data", "network", "recipe", "maps", "training"),
+        code=step_digest("getam.training"),
     shell:
         "{params.program} train {input.experiment} --device {params.device} --output {params.folder} 2>&1 | tee {log}"
 
@@ -64,11 +66,11 @@ rule convert:
         provenance="<results>/experiments/{run}/provenance.json",
     log:
         "<results>/logs/convert/{run}.log",
+    wildcard_constraints:
+        run="|".join(map(re.escape, RELEASED)) or "$",
     params:
         folder=subpath(output.weights, parent=True),
         settings=section("network", "recipe"),
         code=step_digest("getam.checkpoints"),
-    wildcard_constraints:
-        run="|".join(map(re.escape, RELEASED)) or "$",
     shell:
         "getam convert {input.checkpoint} {input.experiment} --output {params.folder} 2>&1 | tee {log}"

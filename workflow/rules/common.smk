@@ -181,6 +181,7 @@ def figures(_):
             *([] if run in RELEASED else ["history.svg", f"panels_{split}.png"]),
             f"classes_{split}.svg",
             f"confusion_{split}.svg",
+            "run.html",
         )
     ]
 

@@ -5,6 +5,7 @@ localrules:
     history,
     classes,
     panels,
+    run_page,
     report,
 
 
@@ -75,9 +76,29 @@ rule panels:
         "../scripts/panels.py"
 
 
+rule run_page:
+    input:
+        experiment=ancient("<results>/experiments/{run}/experiment.yaml"),
+        provenance="<results>/experiments/{run}/provenance.json",
+    output:
+        report(
+            "<results>/figures/{run}/run.html",
+            caption="../report/run.rst",
+            category="5 Provenance",
+            labels=labels_of("how it was made"),
+        ),
+    log:
+        "<results>/logs/figures/{run}.run.log",
+    params:
+        benchmarks=f"{config['pathvars']['results']}/benchmarks",
+        settings=lambda wildcards: settings(wildcards.run),
+    script:
+        "../scripts/run_page.py"
+
+
 rule report:
     input:
-        expand("<results>/{table}.csv", table=config["report"]),
+        expand("<results>/figures/tables/{table}.html", table=config["report"]),
         figures,
     output:
         "<results>/report.html",

@@ -11,8 +11,9 @@ rule table:
     input:
         lambda wildcards: scores_of(rows_of(wildcards.table, config)),
     output:
-        report(
-            "<results>/{table}.csv",
+        csv="<results>/{table}.csv",
+        page=report(
+            "<results>/figures/tables/{table}.html",
             caption="../report/table.rst",
             category="1 Tables",
             labels=lambda wildcards: {"table": config["tables"][wildcards.table]["title"]},
@@ -21,6 +22,7 @@ rule table:
         "<results>/logs/table/{table}.log",
     params:
         experiments=EXPERIMENTS,
+        title=lambda wildcards: config["tables"][wildcards.table]["title"],
         rows=lambda wildcards: described(rows_of(wildcards.table, config)),
     script:
         "../scripts/table.py"
@@ -31,11 +33,12 @@ rule row:
     input:
         lambda wildcards: scores_of(row_of(wildcards)),
     output:
-        "<results>/voc_val_miou/{experiment}.csv",
+        csv="<results>/voc_val_miou/{experiment}.csv",
     log:
         "<results>/logs/row/{experiment}.log",
     params:
         experiments=EXPERIMENTS,
+        title=config["tables"]["voc_val_miou"]["title"],
         rows=lambda wildcards: described(row_of(wildcards)),
     script:
         "../scripts/table.py"
@@ -45,12 +48,7 @@ rule paper:
     input:
         expand("<results>/{table}.csv", table=config["tables"]),
     output:
-        report(
-            "<results>/paper.csv",
-            caption="../report/paper.rst",
-            category="1 Tables",
-            labels={"table": "Every number"},
-        ),
+        "<results>/paper.csv",
     log:
         "<results>/logs/paper.log",
     params:

@@ -6,15 +6,17 @@ matplotlib.use("svg")
 import matplotlib.pyplot as plt
 import pandas as pd
 
-LOSSES = ["classification", "cross_entropy", "saliency", "dense_energy"]
+LOSSES = ["classification", "cross_entropy", "saliency"]
 
 history = pd.read_csv(snakemake.params.history)
 joint = history.loc[history["phase"] == "joint", "step"].min()
-figure, axes = plt.subplots(1, 3, figsize=(13, 3.6), layout="constrained")
+figure, axes = plt.subplots(1, 4, figsize=(16, 3.4), layout="constrained")
 for loss in LOSSES:
     axes[0].plot(history["step"], history[loss], label=loss.replace("_", " "))
 axes[0].set(title="losses", yscale="log")
 axes[0].legend(frameon=False)
+axes[3].plot(history["step"], history["dense_energy"], color="black")
+axes[3].set(title="dense energy, weighted")
 axes[1].plot(history["step"], history["rate"], color="black")
 axes[1].set(title="learning rate")
 axes[2].plot(history["step"], 100 * history["labelled"], color="black")

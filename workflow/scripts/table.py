@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pandas as pd
+from page import html_page, html_table
 
 COLUMNS = ["row", "split", "paper", "reproduced", "spread", "difference", "tolerance", "state", "experiment", "seeds"]
 
@@ -42,10 +43,18 @@ def read(folder: Path, row: dict) -> dict:
 
 lines = [read(Path(snakemake.params.experiments), row) for row in snakemake.params.rows]
 table = pd.DataFrame(lines).reindex(columns=[*COLUMNS, "source", "note"])
-for column in ("reproduced", "spread", "difference"):
+for column in ("paper", "reproduced", "spread", "difference", "tolerance"):
     table[column] = pd.to_numeric(table[column]).round(2)
 table["seeds"] = table["seeds"].astype("Int64")
-table.to_csv(snakemake.output[0], index=False)
-text = table[["row", "paper", "reproduced", "spread", "difference", "state"]].to_string(index=False, na_rep="-")
+table.to_csv(snakemake.output.csv, index=False)
+shown = table[
+    ["row", "split", "paper", "reproduced", "spread", "difference", "tolerance", "state", "experiment", "note"]
+]
+rows = [[None if pd.isna(value) else value for value in row] for row in shown.itertuples(index=False)]
+page = html_page(snakemake.params.title, html_table(list(shown), rows, list(table["state"].str.split(" ").str[0])))
+for path in snakemake.output[1:]:
+    Path(path).write_text(page)
+brief = ["row", "paper", "reproduced", "spread", "difference", "state"]
+text = table[brief].to_string(index=False, na_rep="-")
 Path(snakemake.log[0]).write_text(text + "\n")
 print(text)

@@ -1,0 +1,64 @@
+"""The workflow as jobs of a real SLURM, where one is running."""
+
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+from tests.test_workflow import overlay, snakemake  # noqa: F401 - a fixture
+
+pytestmark = pytest.mark.slow
+# A cluster of one node without accounting.
+CLUSTER = ("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "7", "--latency-wait", "5")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    there = shutil.which("sinfo") and subprocess.run(["sinfo"], capture_output=True).returncode == 0
+    if not there:
+        if os.environ.get("GETAM_REQUIRE_SLURM"):
+            pytest.fail("GETAM_REQUIRE_SLURM is set, and no SLURM answers")
+        pytest.skip("no SLURM is running")
+
+
+def submitted(folder, overlay, *arguments):  # noqa: F811
+    (folder / "own.yaml").write_text(yaml.safe_dump(overlay))
+    profile = os.path.join(os.path.dirname(__file__), "..", "profiles", "slurm")
+    return snakemake(folder, "--workflow-profile", profile, *CLUSTER, "--configfile", "own.yaml", *arguments)
+
+
+def jobs_of(output):
+    """Rules of the jobs that were submitted."""
+    return re.findall(r"Job \d+ has been submitted with SLURM jobid \d+ \(log: \S*?/rule_(\w+)/", output)
+
+
+def test_every_rule_as_a_job(tmp_path, overlay):  # noqa: F811
+    own = {**overlay, "seeds": [0], "jobs": dict.fromkeys(("train", "predict", "refine"), SMALL)}
+    output = submitted(tmp_path, own, "--config", "shards=2")
+    assert sorted(set(jobs_of(output))) == ["label", "predict", "prepare", "refine", "saliency", "score", "train"]
+    assert jobs_of(output).count("predict") == jobs_of(output).count("refine") == 2
+    local = tmp_path / "local"
+    local.mkdir()
+    (local / "own.yaml").write_text(yaml.safe_dump(own))
+    snakemake(local, "--cores", 2, "--configfile", "own.yaml", "--config", "shards=2")
+    table = "results/demo/voc_val_miou.csv"
+    assert (tmp_path / table).read_bytes() == (local / table).read_bytes()
+
+
+SMALL = {"threads": 1, "mem_mb": 3000, "runtime": 5}
+
+
+def test_a_job_that_its_wall_time_ends_is_resumed(tmp_path, overlay):  # noqa: F811
+    entry = overlay["experiments"]["shapes"]
+    long = {**entry, "training": {**entry["training"], "epochs": 400}}
+    jobs = {"train": {**SMALL, "runtime": 1}, "predict": SMALL, "refine": SMALL}
+    own = {**overlay, "seeds": [0], "experiments": {"shapes": long}, "jobs": jobs}
+    weights = "results/demo/experiments/shapes/weights.safetensors"
+    output = submitted(tmp_path, own, weights)
+    assert (tmp_path / weights).is_file()
+    assert jobs_of(output).count("train") > 1
+    log = (tmp_path / "results/demo/logs/train/shapes.log").read_text()
+    assert re.search(r"taken up after \d+ of \d+ steps", log)

@@ -1,0 +1,21 @@
+"""Shows how a run was made: its settings, its provenance, what its steps cost."""
+
+import json
+from html import escape
+from pathlib import Path
+
+import pandas as pd
+from page import html_page, html_table
+
+provenance = json.loads(Path(snakemake.input.provenance).read_text())
+nested = {key: provenance.pop(key) for key in ("made_from", "versions") if key in provenance}
+parts = ["<h2>Provenance</h2>", html_table(["", ""], [[key, str(value)] for key, value in provenance.items()])]
+for key, values in nested.items():
+    parts += [f"<h2>{key.replace('_', ' ')}</h2>", html_table(["", ""], [[k, str(v)] for k, v in values.items()])]
+costs = []
+for path in sorted(Path(snakemake.params.benchmarks).glob(f"*/{snakemake.wildcards.run}.*tsv")):
+    measured = pd.read_csv(path, sep="\t", na_values="-").iloc[0]
+    costs.append([path.parent.name, path.stem, measured["h:m:s"], float(measured["max_rss"])])
+parts += ["<h2>Cost of the last job of each step</h2>", html_table(["rule", "job", "time", "peak MiB"], costs)]
+parts += ["<h2>Settings</h2>", f"<pre>{escape(Path(snakemake.input.experiment).read_text())}</pre>"]
+Path(snakemake.output[0]).write_text(html_page(snakemake.wildcards.run, *parts))

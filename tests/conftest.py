@@ -14,6 +14,7 @@ import torch
 from getam import _native
 from getam.datasets import shapes
 from getam.saliency import SaliencySettings, make_saliency
+from tests.small_workflow import small_configuration
 
 _SHARED = Path(__file__).parents[2] / "shared"
 GOLDEN = Path(os.environ.get("GETAM_GOLDEN", _SHARED / "golden"))
@@ -144,3 +145,9 @@ def small_experiment(small_shapes) -> dict:
         "inference": {"sizes": [32, 64]},
         "monitoring": {"history": 5, "sheet": 0},
     }
+
+
+@pytest.fixture
+def small_workflow() -> dict:
+    """A configuration of the workflow that takes a minute or less."""
+    return small_configuration()

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 import yaml
 
-from tests.test_workflow import overlay, snakemake  # noqa: F401 - a fixture
+from tests.small_workflow import ROOT, snakemake
 
 pytestmark = pytest.mark.slow
 # A cluster of one node without accounting.
@@ -24,9 +24,9 @@ def cluster():
         pytest.skip("no SLURM is running")
 
 
-def submitted(folder, overlay, *arguments):  # noqa: F811
-    (folder / "own.yaml").write_text(yaml.safe_dump(overlay))
-    profile = os.path.join(os.path.dirname(__file__), "..", "profiles", "slurm")
+def submitted(folder, small_workflow, *arguments):
+    (folder / "own.yaml").write_text(yaml.safe_dump(small_workflow))
+    profile = ROOT / "profiles" / "slurm"
     return snakemake(folder, "--workflow-profile", profile, *CLUSTER, "--configfile", "own.yaml", *arguments)
 
 
@@ -35,8 +35,8 @@ def jobs_of(output):
     return re.findall(r"Job \d+ has been submitted with SLURM jobid \d+ \(log: \S*?/rule_(\w+)/", output)
 
 
-def test_every_rule_as_a_job(tmp_path, overlay):  # noqa: F811
-    own = {**overlay, "seeds": [0], "jobs": dict.fromkeys(("train", "predict", "refine"), SMALL)}
+def test_every_rule_as_a_job(tmp_path, small_workflow):
+    own = {**small_workflow, "seeds": [0], "jobs": dict.fromkeys(("train", "predict", "refine"), SMALL)}
     output = submitted(tmp_path, own, "--config", "shards=2")
     assert sorted(set(jobs_of(output))) == ["label", "predict", "prepare", "refine", "saliency", "score", "train"]
     assert jobs_of(output).count("predict") == jobs_of(output).count("refine") == 2
@@ -51,11 +51,11 @@ def test_every_rule_as_a_job(tmp_path, overlay):  # noqa: F811
 SMALL = {"threads": 1, "mem_mb": 3000, "runtime": 5}
 
 
-def test_a_job_that_its_wall_time_ends_is_resumed(tmp_path, overlay):  # noqa: F811
-    entry = overlay["experiments"]["shapes"]
+def test_a_job_that_its_wall_time_ends_is_resumed(tmp_path, small_workflow):
+    entry = small_workflow["experiments"]["shapes"]
     long = {**entry, "training": {**entry["training"], "epochs": 400}}
     jobs = {"train": {**SMALL, "runtime": 1}, "predict": SMALL, "refine": SMALL}
-    own = {**overlay, "seeds": [0], "experiments": {"shapes": long}, "jobs": jobs}
+    own = {**small_workflow, "seeds": [0], "experiments": {"shapes": long}, "jobs": jobs}
     weights = "results/demo/experiments/shapes/weights.safetensors"
     output = submitted(tmp_path, own, weights)
     assert (tmp_path / weights).is_file()

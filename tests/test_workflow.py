@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -14,8 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.small_workflow import ROOT, command, snakemake, surroundings
+
 pytest.importorskip("snakemake")
-ROOT = Path(__file__).parents[1]
 TARGETS = [
     "results/voc_val_miou.csv",
     "results/voc_val_miou/voc_deit.csv",
@@ -33,25 +33,6 @@ TARGETS = [
     "results/paper.csv",
     "results/report.html",
 ]
-
-
-def command(*arguments, source=ROOT):
-    return [sys.executable, "-m", "snakemake", "--snakefile", str(source / "Snakefile"), *map(str, arguments)]
-
-
-def surroundings(source=ROOT):
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    # One thread, so that numbers do not depend on how many a job happens to get.
-    return {**os.environ, "PATH": path, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
-
-
-def snakemake(folder, *arguments, source=ROOT, status=0):
-    done = subprocess.run(
-        command(*arguments, source=source), cwd=folder, env=surroundings(source), capture_output=True, text=True
-    )
-    output = done.stdout + done.stderr
-    assert done.returncode == status, output
-    return output
 
 
 def test_every_target_resolves_without_data(tmp_path):
@@ -107,25 +88,8 @@ def test_an_experiment_that_does_not_exist(tmp_path):
     assert "there is no 'voc_diet'; did you mean voc_deit" in output
 
 
-@pytest.fixture(scope="module")
-def overlay():
-    """The demo with few small images and a network that learns nothing in its seconds."""
-    demo = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
-    entry = demo["experiments"]["shapes"]
-    entry["network"]["decoder_width"] = 16
-    entry["maps"] |= {"dilations": [1, 2], "iterations": 2}
-    entry["training"] |= {"crop": 32, "batch": 4, "epochs": 4, "warmup": 0}
-    entry["inference"] = {"sizes": [32]}
-    entry["monitoring"] = {"history": 4, "sheet": 0, "checkpoint_minutes": 0.001}
-    demo["experiments"] = {"shapes": entry}
-    demo["datasets"]["shapes"]["options"] = {"side": 32, "train": 24, "val": 9, "test": 5}
-    demo["tables"] = {"voc_val_miou": demo["tables"]["voc_val_miou"]}
-    demo["seeds"], demo["shards"] = [0, 1], 2
-    return demo
-
-
-def run(folder, overlay, *arguments, **options):
-    (folder / "own.yaml").write_text(yaml.safe_dump(overlay))
+def run(folder, small_workflow, *arguments, **options):
+    (folder / "own.yaml").write_text(yaml.safe_dump(small_workflow))
     return snakemake(folder, "--cores", 2, "--configfile", "own.yaml", *arguments, **options)
 
 
@@ -136,14 +100,14 @@ def rules(output):
 
 
 @pytest.mark.slow
-def test_from_nothing_to_table_and_report_and_what_changes_mean(tmp_path, overlay):
+def test_from_nothing_to_table_and_report_and_what_changes_mean(tmp_path, small_workflow):
     source = tmp_path / "source"
     subprocess.run(["cp", "-r", *(str(ROOT / part) for part in PARTS), str(source.mkdir() or source)], check=True)
     folder = tmp_path / "work"
     folder.mkdir()
 
     def again(*arguments, **changes):
-        return run(folder, {**overlay, **changes}, *arguments, source=source)
+        return run(folder, {**small_workflow, **changes}, *arguments, source=source)
 
     again("results/demo/voc_val_miou.csv", "results/demo/report.html")
     table = folder / "results/demo/voc_val_miou.csv"
@@ -173,7 +137,7 @@ def test_from_nothing_to_table_and_report_and_what_changes_mean(tmp_path, overla
     phases = source / "getam" / "phases.py"
     phases.write_text("# a comment\n" + phases.read_text())
     assert "Nothing to be done" in again(*whole)
-    other = json.loads(json.dumps(overlay["experiments"]))
+    other = json.loads(json.dumps(small_workflow["experiments"]))
     other["shapes"]["crf"]["iterations"] = 2
     found = rules(again("results/demo/voc_val_miou.csv", experiments=other))
     assert found == {"resolve", "refine", "score", "table"}
@@ -184,7 +148,7 @@ def test_from_nothing_to_table_and_report_and_what_changes_mean(tmp_path, overla
     found = rules(again("results/demo/voc_val_miou.csv", "--dry-run"))
     assert {"train", "predict"} <= found
     assert not {"prepare", "saliency"} & found
-    run(folder, overlay, "results/demo/voc_val_miou.csv")
+    run(folder, small_workflow, "results/demo/voc_val_miou.csv")
     assert table.read_bytes() == first
 
 
@@ -197,17 +161,17 @@ def score(folder, name, what):
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments(tmp_path, overlay):
+def test_killed_at_random_moments(tmp_path, small_workflow):
     """Snakemake or the trainer dies five times; the same command ends with the table of an undisturbed run."""
-    overlay = {**overlay, "seeds": [0]}
+    small_workflow = {**small_workflow, "seeds": [0]}
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     for folder in (undisturbed, killed):
         folder.mkdir()
     started = time.monotonic()
-    run(undisturbed, overlay)
+    run(undisturbed, small_workflow)
     seconds = time.monotonic() - started
     chance = random.Random(0)
-    (killed / "own.yaml").write_text(yaml.safe_dump(overlay))
+    (killed / "own.yaml").write_text(yaml.safe_dump(small_workflow))
     for attempt in range(5):
         process = subprocess.Popen(
             command("--cores", 2, "--configfile", "own.yaml"),
@@ -223,7 +187,7 @@ def test_killed_at_random_moments(tmp_path, overlay):
                 os.kill(victim, signal.SIGKILL)
         process.kill()
         process.wait()
-    run(killed, overlay)
+    run(killed, small_workflow)
     result = "results/demo/voc_val_miou.csv"
     assert (killed / result).read_bytes() == (undisturbed / result).read_bytes()
 

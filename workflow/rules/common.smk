@@ -43,11 +43,11 @@ def check_configuration():
 
 
 def explained(error):
-    # Of several ways to be right, what the closest one misses is the message.
+    # Of several things that a value may be, it is most likely meant to be the one that it fits best.
     while error.context:
         error = max(
             error.context,
-            key=lambda inner: (len(inner.absolute_path), inner.validator != "enum"),
+            key=lambda inner: (len(inner.absolute_path), inner.validator != "type", inner.validator != "enum"),
         )
     return error.message
 

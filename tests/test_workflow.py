@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from tests.small_workflow import ROOT, command, snakemake, surroundings
@@ -158,6 +159,15 @@ PARTS = ("Snakefile", "workflow", "config", "getam", "csrc", "profiles")
 def score(folder, name, what):
     lines = (folder / f"results/demo/experiments/{name}/test/{what}.csv").read_text().splitlines()
     return dict(csv.reader(lines))["mIoU"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there(tmp_path, small_workflow):
+    small_workflow |= {"device": "cuda", "experiments": {"shapes": small_workflow["experiments"]["shapes"]}}
+    output = run(tmp_path, small_workflow, "--retries", 0, status=1)
+    assert "getam: error: device: GPU 0 is asked for" in output
+    assert "auto and cpu do without" in output
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ def cluster():
 def submitted(folder, small_workflow, *arguments):
     (folder / "own.yaml").write_text(yaml.safe_dump(small_workflow))
     profile = ROOT / "profiles" / "slurm"
-    return snakemake(folder, "--workflow-profile", profile, *CLUSTER, "--configfile", "own.yaml", *arguments)
+    return snakemake(folder, "--configfile", "own.yaml", "--workflow-profile", profile, *CLUSTER, *arguments)
 
 
 def jobs_of(output):

@@ -4,11 +4,13 @@ import csv
 import json
 import os
 import random
+import runpy
 import signal
 import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -91,7 +93,7 @@ def test_an_experiment_that_does_not_exist(tmp_path):
 
 def run(folder, small_workflow, *arguments, **options):
     (folder / "own.yaml").write_text(yaml.safe_dump(small_workflow))
-    return snakemake(folder, "--cores", 2, "--configfile", "own.yaml", *arguments, **options)
+    return snakemake(folder, "--configfile", "own.yaml", "--cores", 2, *arguments, **options)
 
 
 def rules(output):
@@ -107,6 +109,8 @@ def test_from_nothing_to_table_and_report_and_what_changes_mean(tmp_path, small_
     folder = tmp_path / "work"
     folder.mkdir()
 
+    small_workflow |= {"shards": 1}
+
     def again(*arguments, **changes):
         return run(folder, {**small_workflow, **changes}, *arguments, source=source)
 
@@ -114,12 +118,10 @@ def test_from_nothing_to_table_and_report_and_what_changes_mean(tmp_path, small_
     table = folder / "results/demo/voc_val_miou.csv"
     first = table.read_bytes()
     rows = list(csv.DictReader(table.read_text().splitlines()))
-    scores = [100 * float(score(folder, f"shapes{seed}", "iou")) for seed in ("", "-seed1")]
-    assert float(rows[0]["reproduced"]) == pytest.approx(sum(scores) / 2, abs=0.005)
-    assert float(rows[0]["spread"]) == pytest.approx(abs(scores[0] - scores[1]) / 2**0.5, abs=0.006)
-    assert [row["seeds"] for row in rows] == ["2"] * 3
+    for row, what in zip(rows, ("iou", "iou_without_crf", "pseudo_label_iou"), strict=True):
+        assert float(row["reproduced"]) == pytest.approx(100 * float(score(folder, "shapes", what)), abs=0.005)
     page = (folder / "results/demo/report.html").read_text()
-    for part in ("voc_val_miou.csv", "history.svg", "classes_test.svg", "confusion_test.svg", "panels_test.png"):
+    for part in ("voc_val_miou.html", "history.svg", "classes_test.svg", "confusion_test.svg", "panels_test.png"):
         assert part in page
     provenance = json.loads((folder / "results/demo/experiments/shapes/provenance.json").read_text())
     assert {"made_from", "versions", "device", "seed", "commit"} <= set(provenance)
@@ -151,6 +153,54 @@ def test_from_nothing_to_table_and_report_and_what_changes_mean(tmp_path, small_
     assert not {"prepare", "saliency"} & found
     run(folder, small_workflow, "results/demo/voc_val_miou.csv")
     assert table.read_bytes() == first
+
+
+def test_mean_spread_difference_and_state(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "workflow" / "scripts")
+    scores = {"a": 0.712, "a-seed1": 0.724, "b": 0.601, "b-seed1": 0.611}
+    for name, score in scores.items():
+        path = tmp_path / "experiments" / name / "val" / "iou.csv"
+        path.parent.mkdir(parents=True)
+        path.write_text(f"class,iou\nbackground,0.9\nmIoU,{score}\npixel accuracy,0.8\n")
+    common = {"split": "val", "score": "iou", "minus": None, "minus_runs": [], "submission": None, "state": None}
+    common |= {"experiment": "a", "runs": ["a", "a-seed1"], "tolerance": 1.0, "source": "", "note": ""}
+    rows = [
+        {**common, "row": "near", "paper": 71.0},
+        {**common, "row": "far", "paper": 73.0},
+        {**common, "row": "of our own", "paper": None},
+        {**common, "row": "difference", "paper": 11.0, "minus": "b", "minus_runs": ["b", "b-seed1"]},
+        {**common, "row": "server", "paper": 72.3, "experiment": None, "runs": [], "submission": "a"},
+        {**common, "row": "never", "paper": 64.7, "experiment": None, "runs": [], "state": "not run: no network"},
+    ]
+    output = SimpleNamespace(csv=tmp_path / "table.csv")
+    params = SimpleNamespace(experiments=tmp_path / "experiments", rows=rows, title="t")
+    call = SimpleNamespace(output=_Files(output, []), params=params, log=[tmp_path / "log"])
+    runpy.run_path(str(ROOT / "workflow" / "scripts" / "table.py"), {"snakemake": call})
+    found = {row["row"]: row for row in csv.DictReader(output.csv.read_text().splitlines())}
+    near = found["near"]
+    assert [near[key] for key in ("paper", "reproduced", "difference", "tolerance", "state", "seeds")] == [
+        "71.0",
+        "71.8",
+        "0.8",
+        "1.0",
+        "reproduced",
+        "2",
+    ]
+    assert float(near["spread"]) == pytest.approx(1.2 / 2**0.5, abs=0.005)
+    assert (found["far"]["difference"], found["far"]["state"]) == ("-1.2", "differs")
+    assert (found["of our own"]["difference"], found["of our own"]["state"]) == ("", "measured, nothing published")
+    assert float(found["difference"]["reproduced"]) == pytest.approx(11.2, abs=0.005)
+    assert (found["difference"]["experiment"], found["difference"]["state"]) == ("a - b", "reproduced")
+    assert found["server"]["state"] == "not reproducible: only the evaluation server can score voc_test/a.tar.gz"
+    assert (found["never"]["reproduced"], found["never"]["state"]) == ("", "not run: no network")
+
+
+class _Files(list):
+    """Snakemake's output: by name, and in order."""
+
+    def __init__(self, named, others):
+        super().__init__([named.csv, *others])
+        self.csv = named.csv
 
 
 PARTS = ("Snakefile", "workflow", "config", "getam", "csrc", "profiles")
@@ -190,7 +240,8 @@ def test_killed_at_random_moments(tmp_path, small_workflow):
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        time.sleep(chance.uniform(0.1, 0.8) * seconds)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(chance.uniform(0.1, 0.4) * seconds)
         victims = trainers(killed) if attempt % 2 else []
         for victim in victims or [process.pid]:
             with suppress(ProcessLookupError):

@@ -13,12 +13,10 @@ from pathlib import Path
 from types import ModuleType
 
 _PACKAGE = __package__
-# Modules of the package that no number depends on: they check, report and move files. Of the settings in
-# getam/experiment.py there are digests of their own.
+# Modules of the package that no number depends on: they check, report and move files.
 _WITHOUT_EFFECT = (
     "arguments",
     "datasets.identity",
-    "experiment",
     "files",
     "history",
     "interruption",
@@ -72,7 +70,8 @@ def built_on(*modules: str) -> set[str]:
     found, waiting = set(), list(modules)
     while waiting:
         name = waiting.pop()
-        if name not in found and name.removeprefix(f"{_PACKAGE}.") not in _WITHOUT_EFFECT:
+        without_effect = name.removeprefix(f"{_PACKAGE}.") in _WITHOUT_EFFECT and name not in modules
+        if name not in found and not without_effect:
             found.add(name)
             waiting += _imports(_source(name))
     return found

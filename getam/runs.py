@@ -18,8 +18,8 @@ import torch
 
 from getam import provenance
 from getam.checkpoints import load_network
-from getam.datasets.identity import images_digest, list_digest
-from getam.datasets.loading import check_images, check_saliency
+from getam.datasets.identity import images_digest, list_digest, training_data_digests
+from getam.datasets.loading import check_images
 from getam.datasets.prepared import DataSet, Split, open_dataset
 from getam.evaluation import Score, score_masks, write_score
 from getam.experiment import EXPERIMENT, Experiment, load_experiment, training_digest
@@ -81,7 +81,9 @@ class Run:
         check_images(split)
         network = self.load_network(device)
         folder = self.folder / split_name / "probabilities"
-        done = take_over(folder, self._made_from("getam.inference", split, self.experiment.digest("inference")), ".npz")
+        done = take_over(
+            folder, self._made_from("getam.inference", split, self.experiment.digest("inference"), batch, shard), ".npz"
+        )
         ids = shard.of(split.ids)
         finished, waiting = _whole_batches(ids, batch, {name for name in ids if f"{name}.npz" in done})
         yield from (folder / f"{name}.npz" for name in finished)
@@ -90,13 +92,15 @@ class Run:
         )
         self._note_end(folder, shard, len(ids))
 
-    def _made_from(self, module: str, split: Split, settings: str) -> dict[str, str]:
+    def _made_from(self, module: str, split: Split, settings: str, batch: int, shard: Shard) -> dict[str, object]:
         return {
             "weights": provenance.file_digest(self.weights),
             "settings": settings,
             "list": list_digest(self.dataset, split),
             "images": images_digest(split),
             "code": provenance.step_digest(module, "getam.checkpoints"),
+            "batch": batch,  # how images are cut into batches decides how their sums round
+            "shards": shard.count,
         }
 
     def _note_end(self, folder: Path, shard: Shard, images: int) -> None:
@@ -147,12 +151,10 @@ class Run:
     ) -> Iterator[Path]:
         """Writes the pseudo labels of a split whose image labels are known, and yields each path; as `predict` does."""
         split = self.dataset.split(split_name)
-        check_images(split)
-        if self.experiment.data.saliency is not None:
-            check_saliency(split, self.experiment.data.saliency)
         network = self.load_network(device)
         folder = self.pseudo_labels(split_name)
-        made_from = self._made_from("getam.labelling", split, training_digest(self.experiment))
+        made_from = self._made_from("getam.labelling", split, training_digest(self.experiment), batch, shard)
+        made_from |= training_data_digests(self.dataset, split, self.experiment.data.saliency)
         done = take_over(folder, made_from, ".png")
         ids = shard.of(split.ids)
         finished, waiting = _whole_batches(ids, batch, {name for name in ids if f"{name}.png" in done})

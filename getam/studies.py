@@ -124,24 +124,45 @@ def score_file(row: Row, run: str) -> str:
     return f"{run}/{row.split}/{WHAT[row.what]}.csv"
 
 
-def check_studies(config: Config) -> None:
-    """Everything that tables name exists.
+def check_studies(config: Config, archives: Iterable[str]) -> None:
+    """Everything that is named somewhere exists.
+
+    Args:
+        archives: names of the registry.
 
     Raises:
         ValueError: what is missing, and where it is named.
     """
     for name in config["experiments"]:
-        settings_of(name, config)
+        data = settings_of(name, config)["data"]
+        for kind, key in (("datasets", "dataset"), ("saliency", "saliency")):
+            folder, _, last = (data[key] or "").rpartition("/")
+            if folder == f"resources/{kind}":
+                _check(f"experiments.{name}.data.{key}", last, config[kind])
+        if (checkpoint := entry_of(name, config).get("checkpoint")) is not None:
+            _check(f"experiments.{name}.checkpoint", checkpoint, archives)
+    for kind in ("datasets", "saliency"):
+        for name, described in config[kind].items():
+            for archive in described.get("archives") or []:
+                _check(f"{kind}.{name}.archives", archive, config["unpack"])
+    for name, described in config["saliency"].items():
+        _check(f"saliency.{name}.dataset", described["dataset"], config["datasets"])
+    for archive in config["unpack"]:
+        _check("unpack", archive, archives)
+    for table in config["report"]:
+        _check("report", table, config["tables"])
     for table in config["tables"]:
         for row in rows_of(table, config):
             for name in (row.experiment, row.minus, row.submission):
-                if name is not None and name not in config["experiments"]:
-                    raise ValueError(
-                        f"tables.{table}: row {row.row!r} names an experiment {name!r} that does not exist"
-                        f"{_meant(name, config['experiments'])}"
-                    )
+                if name is not None:
+                    _check(f"tables.{table}, row {row.row!r}", name, config["experiments"])
             if not (row.experiment or row.state or row.submission):
                 raise ValueError(f"tables.{table}: row {row.row!r} needs an experiment, or a state that says why not")
+
+
+def _check(where: str, name: str, known: Iterable[str]) -> None:
+    if name not in known:
+        raise ValueError(f"{where}: there is no {name!r}{_meant(name, known)}")
 
 
 def _meant(name: str, known: Iterable[str]) -> str:

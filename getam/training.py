@@ -6,6 +6,8 @@ from a checkpoint goes on as if nothing had happened: bit for bit on the CPU.
 
 import json
 import logging
+import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -23,7 +25,7 @@ from getam.datasets.identity import training_data_digests
 from getam.datasets.loading import EpochBatches, TrainingImages, training_batches
 from getam.datasets.prepared import DataSet, Split, open_dataset
 from getam.experiment import Experiment, Network, Training, training_digest, write_experiment
-from getam.files import write_json
+from getam.files import write_json, written
 from getam.history import History, Window
 from getam.interruption import Interrupted, Wish, noticing_signals
 from getam.machine import device_name
@@ -38,6 +40,9 @@ from getam.weights import CheckpointError
 
 WEIGHTS, PROVENANCE = "weights.safetensors", "provenance.json"
 _CHECKPOINTS = "checkpoints"
+# Links to both, which Snakemake knows nothing of: it removes the outputs of a job that it takes for incomplete.
+_FINISHED = "finished"
+_PATIENCE = 10  # seconds
 _MOST_WORKERS = 8
 _log = logging.getLogger(__name__)
 
@@ -70,13 +75,14 @@ def train(experiment: Experiment, folder: Path, device: str = "auto", workers: i
     with replica(device) as this, _alone(folder, this):
         identity = _identity(experiment, dataset, split)
         weights = folder / WEIGHTS
-        if _trained_already(weights, identity):
+        if _trained_already(folder, identity, this):
             _log.info("%s is there already, from these settings, data and code", weights)
             return weights
         with _explaining_lack_of_memory(experiment.training), arithmetic(experiment.training.precision):
             trainer = _Trainer(experiment, dataset, split, folder, identity, this, workers)
             if this.leads:
                 weights.unlink(missing_ok=True)
+                shutil.rmtree(folder / _FINISHED, ignore_errors=True)
                 write_experiment(folder, experiment)
             trainer.run()
         if this.leads:
@@ -93,16 +99,22 @@ def _alone(folder: Path, this: Replica) -> Iterator[None]:
     lock = FileLock(folder / ".training.lock")
     if this.leads:
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
+    # All of them ask again and again: one that waited in a collective for hours would be given up.
+    while this.any(this.leads and not _acquired(lock))[0]:
+        if this.leads:
             _log.info("another process trains in %s: waiting for its end", folder)
-            lock.acquire()
-    this.any(False)  # the others wait for the first
     try:
         yield
     finally:
         lock.release()
+
+
+def _acquired(lock: FileLock) -> bool:
+    try:
+        lock.acquire(timeout=_PATIENCE)
+    except Timeout:
+        return False
+    return True
 
 
 def _identity(experiment: Experiment, dataset: DataSet, split: Split) -> dict[str, str]:
@@ -116,11 +128,32 @@ def _identity(experiment: Experiment, dataset: DataSet, split: Split) -> dict[st
     }
 
 
-def _trained_already(weights: Path, identity: dict[str, str]) -> bool:
+def _trained_already(folder: Path, identity: dict[str, str], this: Replica) -> bool:
+    """Whether a training of this identity has ended here; what was removed of its results since is brought back."""
+    for place in (folder, folder / _FINISHED):
+        if (place / PROVENANCE).is_file() and _is_of(place / WEIGHTS, identity):
+            if this.leads and place != folder:
+                for name in (PROVENANCE, WEIGHTS):
+                    _link(place / name, folder / name)
+            return True
+    return False
+
+
+def _is_of(weights: Path, identity: dict[str, str]) -> bool:
     try:
         return json.loads(read_metadata(weights).get("about", "{}")) == identity
     except (FileNotFoundError, CheckpointError):
         return False
+
+
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(exist_ok=True)
+    with written(target) as unfinished:
+        try:
+            unfinished.hardlink_to(source)
+        except OSError:  # a file system without links
+            shutil.copy2(source, unfinished)
+    os.utime(target)
 
 
 class _Trainer:
@@ -309,6 +342,8 @@ class _Trainer:
         write_json(self._folder / PROVENANCE, described)
         arguments = network_arguments(self._experiment)
         save_network(self._folder / WEIGHTS, self.network, self._dataset.classes, self._identity, **arguments)
+        for name in (PROVENANCE, WEIGHTS):
+            _link(self._folder / name, self._folder / _FINISHED / name)
         self._checkpoints.remove()
 
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from getam.checkpoints import load_released_checkpoint, save_network
-from getam.commands.options import HelpFormatter, add_settings
+from getam.commands.options import HelpFormatter, add_settings, experiment_source
 from getam.datasets.prepared import open_dataset
 from getam.experiment import load_experiment, write_experiment
 from getam.files import write_json
@@ -20,7 +20,11 @@ def add(commands) -> None:
         formatter_class=HelpFormatter,
     )
     parser.add_argument("checkpoint", type=Path, help="file that `getam fetch` has brought")
-    parser.add_argument("experiment", type=Path, help="YAML file of an experiment with the same backbone")
+    parser.add_argument(
+        "experiment",
+        type=experiment_source,
+        help="YAML file, or settings in braces, of an experiment with the same backbone",
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="RUN", help="folder of the run")
     add_settings(parser)
     parser.set_defaults(run=_run)

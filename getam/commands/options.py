@@ -4,7 +4,9 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
-from getam.experiment import parse_yaml
+import yaml
+
+from getam.experiment import EXPERIMENT, load_experiment, parse_yaml, write_experiment
 from getam.parallel import available_cores
 from getam.progress import progress
 from getam.replicas import DEVICES, choose_device
@@ -37,8 +39,42 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", nargs="+", required=True, help="splits of the data set")
 
 
+def experiment_source(text: str) -> Path | dict:
+    """The argument EXPERIMENT: a YAML file, or the settings themselves in braces."""
+    if not text.lstrip().startswith("{"):
+        return Path(text)
+    try:
+        return parse_yaml(text)
+    except yaml.YAMLError as error:
+        raise argparse.ArgumentTypeError(f"no YAML: {error}") from error
+
+
+def add_experiment(parser: argparse.ArgumentParser) -> None:
+    """--experiment: settings for a run's experiment.yaml."""
+    parser.add_argument(
+        "--experiment",
+        type=experiment_source,
+        metavar="EXPERIMENT",
+        help="YAML file, or settings in braces, that go to the run's experiment.yaml before anything else; what the "
+        "weights depend on must be as it was",
+    )
+
+
+def open_run(options: argparse.Namespace):
+    """The run of the options `folder` and `experiment`."""
+    from getam.runs import Run
+
+    if options.experiment is not None:
+        experiment = load_experiment(options.experiment)
+        path = options.folder / EXPERIMENT
+        if not path.is_file() or path.read_text(encoding="utf-8") != experiment.as_yaml():
+            write_experiment(options.folder, experiment)
+    return Run(options.folder)
+
+
 def add_network_job(parser: argparse.ArgumentParser) -> None:
     """--shard, --batch and --workers of a job that runs the network on many images."""
+    add_experiment(parser)
     add_shard(parser)
     parser.add_argument("--batch", type=positive, default=4, help="images at once")
     parser.add_argument("--workers", type=not_negative, default=1, help="processes that read images; 0: none")
@@ -80,9 +116,7 @@ def _setting(text: str) -> tuple[str, object]:
 
 def over_splits(options: argparse.Namespace, verb: str) -> None:
     """Calls `predict` or `label` of a run for each split that was asked for."""
-    from getam.runs import Run
-
-    run, device = Run(options.folder), choose_device(options.device)
+    run, device = open_run(options), choose_device(options.device)
     for split in options.split:
         total = len(options.shard.of(run.dataset.split(split).ids))
         step = getattr(run, verb)

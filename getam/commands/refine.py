@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from getam.commands.options import HelpFormatter, add_shard, add_workers, follow
+from getam.commands.options import HelpFormatter, add_experiment, add_shard, add_workers, follow, open_run
 from getam.crf import BACKENDS
 from getam.postprocessing import CrfSettings, find_jobs, refine_files
 
@@ -29,6 +29,7 @@ def add(commands) -> None:
     parser.add_argument(
         "--discard", action="store_true", help="of a run: remove the probabilities when all masks are there"
     )
+    add_experiment(parser)
     add_shard(parser)
     parser.add_argument("--output", type=Path, metavar="MASKS", help="of a folder: where <id>.png are written")
     parser.add_argument("--backend", choices=BACKENDS, default=default.backend, help="who calculates")
@@ -72,11 +73,9 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _refine_run(options: argparse.Namespace) -> None:
-    from getam.runs import Run
-
     if options.images is not None or options.output is not None:
         raise ValueError("refine: a run has its own images and its own place for masks")
-    run = Run(options.folder)
+    run = open_run(options)
     for split in options.split:
         total = len(options.shard.of(run.dataset.split(split).ids))
         paths = run.refine(split, not options.without_crf, options.shard, options.workers, options.discard)

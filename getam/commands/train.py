@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from getam.commands.options import HelpFormatter, add_device, add_settings, not_negative
+from getam.commands.options import HelpFormatter, add_device, add_settings, experiment_source, not_negative
 from getam.experiment import load_experiment
 
 
@@ -16,7 +16,11 @@ def add(commands) -> None:
         "`torchrun --nproc-per-node 4 -m getam.cli train ...`.",
         formatter_class=HelpFormatter,
     )
-    parser.add_argument("experiment", type=Path, help="YAML file: data, network, and what deviates from the defaults")
+    parser.add_argument(
+        "experiment",
+        type=experiment_source,
+        help="YAML file, or settings in braces: data, network, and what deviates from the defaults",
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="RUN", help="folder of the run")
     add_settings(parser)
     add_device(parser)

@@ -1,4 +1,6 @@
 # What several rules need: the checked configuration, and answers about it. Settings are resolved in getam/studies.py.
+import hashlib
+import json
 import re
 import shlex
 from pathlib import Path
@@ -23,6 +25,9 @@ from snakemake.exceptions import WorkflowError
 
 def check_configuration():
     """One message for all that is wrong, naming each key."""
+    if isinstance(config.get("seeds"), list):
+        # Lists of the command line (--config 'seeds=[0,1]') come as texts.
+        config["seeds"] = [int(seed) if str(seed).isdecimal() else seed for seed in config["seeds"]]
     folder = Path(workflow.basedir) / "workflow" / "schemas"
     schemas = {path.name: yaml.safe_load(path.read_text()) for path in folder.glob("*.schema.yaml")}
     registry = Registry().with_resources((name, Resource.from_contents(schema)) for name, schema in schemas.items())
@@ -37,7 +42,7 @@ def check_configuration():
     if wrong:
         raise WorkflowError("The configuration is wrong.", *wrong)
     try:
-        check_studies(config)
+        check_studies(config, ARCHIVES)
     except ValueError as error:
         raise WorkflowError(f"The configuration is wrong. {error}") from None
 
@@ -52,13 +57,16 @@ def explained(error):
     return error.message
 
 
+REGISTRY = f"{workflow.basedir}/config/archives.yaml"
+ARCHIVES = yaml.safe_load(Path(REGISTRY).read_text())
 check_configuration()
 
 DEVICE = config["device"]
+PROGRAM = f"torchrun --standalone --nproc-per-node {config['gpus']} -m getam.cli" if config["gpus"] > 1 else "getam"
 EXPERIMENTS = f"{config['pathvars']['results']}/experiments"
-ARCHIVES = yaml.safe_load((Path(workflow.basedir) / "config" / "archives.yaml").read_text())
 FILES = {archive["file"]: name for name, archive in ARCHIVES.items()}
 RELEASED = [name for name in config["experiments"] if "checkpoint" in entry_of(name, config)]
+TRAINED = rf"(?!({'|'.join(map(re.escape, RELEASED)) or '$'})\b)\w+(-seed\d+)?"
 SHARDS = [f"{i}-of-{config['shards']}" for i in range(1, config["shards"] + 1)]
 
 
@@ -109,6 +117,31 @@ def pretrained_of(wildcards):
     """The file of ImageNet weights that a run starts from, if it is a file."""
     path = settings(wildcards.run)["network"].get("pretrained", True)
     return path if isinstance(path, str) else []
+
+
+def experiment_of(wildcards, output):
+    """All settings of a run, for the command to write down."""
+    return json.dumps(settings(wildcards.run))
+
+
+def checkpoint_of(wildcards):
+    """The file of the authors' weights that a run takes."""
+    return ARCHIVES[entry_of(wildcards.run, config)["checkpoint"]]["file"]
+
+
+def verify(path):
+    """The beginning of a command that uses a file of the registry: somebody may have put it there by hand."""
+    name = FILES.get(Path(path).name) if isinstance(path, str) else None
+    if name is None:
+        return ""
+    folder = Path(path).parent
+    return f"getam fetch {name} --folder {folder} --registry {REGISTRY} --lock {folder}/archives.lock.yaml;"
+
+
+def digest_of(*names):
+    """Of scripts: Snakemake compares no code, as touching a file would be a change."""
+    folder = Path(workflow.basedir) / "workflow" / "scripts"
+    return hashlib.sha256(b"".join((folder / name).read_bytes() for name in names)).hexdigest()
 
 
 def manifests(described):

@@ -3,7 +3,6 @@
 
 localrules:
     fetch,
-    unpack,
 
 
 rule fetch:
@@ -15,7 +14,7 @@ rule fetch:
     params:
         name=lambda wildcards: FILES[wildcards.file],
         folder=subpath(output[0], parent=True),
-        registry=f"{workflow.basedir}/config/archives.yaml",
+        registry=lambda wildcards, output: REGISTRY,
     shell:
         "getam fetch {params.name} --folder {params.folder} --registry {params.registry}"
         " --lock {params.folder}/archives.lock.yaml 2>&1 | tee {log}"
@@ -29,10 +28,16 @@ rule unpack:
         "<resources>/unpacked/{archive}.json",
     log:
         "<results>/logs/unpack/{archive}.log",
+    resources:
+        mem_mb=4000,
+        runtime="4h",
     params:
         into=lambda wildcards: config["unpack"][wildcards.archive]["into"],
         only=lambda wildcards: words({"only": config["unpack"][wildcards.archive].get("only")}),
-        registry=f"{workflow.basedir}/config/archives.yaml",
+        registry=lambda wildcards, output: REGISTRY,
+        checksums=lambda wildcards: {
+            key: value for key, value in ARCHIVES[wildcards.archive].items() if key in ("size", "sha256", "md5")
+        },
     shell:
         "getam unpack {input} --into {params.into} {params.only} --manifest {output} --registry {params.registry}"
         " --lock $(dirname {input})/archives.lock.yaml 2>&1 | tee {log}"

@@ -21,19 +21,17 @@ rule refine:
         mem_mb=config["jobs"]["refine"]["mem_mb"],
         runtime=config["jobs"]["refine"]["runtime"],
     params:
-        job=lambda wildcards, input: " ".join(
-            [
-                str(Path(input.weights).parent),
-                f"--split {wildcards.split}",
-                f"--shard {wildcards.shard.replace('-of-', '/')}",
-            ]
-        ),
+        folder=subpath(input.weights, parent=True),
+        shard=lambda wildcards: wildcards.shard.replace("-of-", "/"),
+        experiment=experiment_of,
         discard="" if config["keep_probabilities"] else "--discard",
         settings=section("crf"),
         code=step_digest("getam.postprocessing"),
     shell:
-        "{{ getam refine {params.job} --workers {threads};"
-        " getam refine {params.job} --workers {threads} --without-crf {params.discard}; }} 2>&1 | tee {log}"
+        "{{ getam refine {params.folder} --split {wildcards.split} --shard {params.shard} --workers {threads}"
+        " --experiment {params.experiment:q};"
+        " getam refine {params.folder} --split {wildcards.split} --shard {params.shard} --workers {threads}"
+        " --without-crf {params.discard}; }} 2>&1 | tee {log}"
 
 
 rule score:

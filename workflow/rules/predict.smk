@@ -25,13 +25,14 @@ rule predict:
     params:
         folder=subpath(input.weights, parent=True),
         shard=lambda wildcards: wildcards.shard.replace("-of-", "/"),
-        device=DEVICE,
+        device=lambda wildcards, output: DEVICE,
+        experiment=experiment_of,
         batch=config["batch"],
         settings=section("inference"),
         code=step_digest("getam.inference"),
     shell:
         "getam predict {params.folder} --split {wildcards.split} --shard {params.shard} --batch {params.batch}"
-        " --device {params.device} 2>&1 | tee {log}"
+        " --experiment {params.experiment:q} --device {params.device} 2>&1 | tee {log}"
 
 
 rule label:
@@ -44,6 +45,8 @@ rule label:
         "<results>/experiments/{run}/{split}/pseudo_labels/complete-{shard}.json",
     log:
         "<results>/logs/label/{run}.{split}.{shard}.log",
+    benchmark:
+        "<results>/benchmarks/label/{run}.{split}.{shard}.tsv"
     retries: 1
     threads: config["jobs"]["predict"]["threads"]
     resources:
@@ -53,10 +56,11 @@ rule label:
     params:
         folder=subpath(input.weights, parent=True),
         shard=lambda wildcards: wildcards.shard.replace("-of-", "/"),
-        device=DEVICE,
+        device=lambda wildcards, output: DEVICE,
+        experiment=experiment_of,
         batch=config["batch"],
-        settings=section("recipe", "maps", "inference"),
+        settings=section("data", "recipe", "maps", "training", "inference"),
         code=step_digest("getam.labelling"),
     shell:
         "getam label {params.folder} --split {wildcards.split} --shard {params.shard} --batch {params.batch}"
-        " --device {params.device} 2>&1 | tee {log}"
+        " --experiment {params.experiment:q} --device {params.device} 2>&1 | tee {log}"

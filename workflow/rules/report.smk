@@ -4,7 +4,6 @@
 localrules:
     history,
     classes,
-    panels,
     run_page,
     report,
 
@@ -22,6 +21,7 @@ rule history:
     log:
         "<results>/logs/figures/{run}.history.log",
     params:
+        code=digest_of("history.py"),
         history=lambda wildcards, input: Path(input[0]).with_name("history.csv"),
     script:
         "../scripts/history.py"
@@ -47,6 +47,8 @@ rule classes:
         ),
     log:
         "<results>/logs/figures/{run}.{split}.classes.log",
+    params:
+        code=digest_of("classes.py"),
     script:
         "../scripts/classes.py"
 
@@ -68,17 +70,26 @@ rule panels:
         ),
     log:
         "<results>/logs/figures/{run}.{split}.panels.log",
+    resources:
+        mem_mb=4000,
+        runtime="30m",
     params:
         folder=subpath(input.weights, parent=True),
         images=8,
-        code=step_digest("getam.explaining", "getam.pictures"),
+        code=[digest_of("panels.py"), step_digest("getam.explaining", "getam.pictures")],
     script:
         "../scripts/panels.py"
 
 
 rule run_page:
     input:
-        experiment=ancient("<results>/experiments/{run}/experiment.yaml"),
+        lambda wildcards: [
+            f"<results>/experiments/{wildcards.run}/{split}/{what}/complete-{shard}.json"
+            for run, split in reported()
+            if run == wildcards.run
+            for what in (["masks"] if run in RELEASED else ["masks", "pseudo_labels"])
+            for shard in SHARDS
+        ],
         provenance="<results>/experiments/{run}/provenance.json",
     output:
         report(
@@ -90,8 +101,9 @@ rule run_page:
     log:
         "<results>/logs/figures/{run}.run.log",
     params:
+        code=digest_of("run_page.py", "page.py"),
+        experiment=lambda wildcards, input: Path(input.provenance).with_name("experiment.yaml"),
         benchmarks=f"{config['pathvars']['results']}/benchmarks",
-        settings=lambda wildcards: settings(wildcards.run),
     script:
         "../scripts/run_page.py"
 

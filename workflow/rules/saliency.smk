@@ -21,7 +21,9 @@ rule saliency:
         options=lambda wildcards: words(
             {key: config["saliency"][wildcards.saliency].get(key) for key in ("splits", "source", "path", "threshold")}
         ),
+        verify=lambda wildcards, output: verify(config["saliency"][wildcards.saliency].get("path")),
         folder=subpath(output[0], parent=True),
         code=step_digest("getam.saliency"),
     shell:
-        "getam saliency {params.dataset} {params.options} --workers {threads} --output {params.folder} 2>&1 | tee {log}"
+        "{{ {params.verify} getam saliency {params.dataset} {params.options} --workers {threads}"
+        " --output {params.folder}; }} 2>&1 | tee {log}"

@@ -21,6 +21,7 @@ rule table:
     log:
         "<results>/logs/table/{table}.log",
     params:
+        code=digest_of("table.py", "page.py"),
         experiments=EXPERIMENTS,
         title=lambda wildcards: config["tables"][wildcards.table]["title"],
         rows=lambda wildcards: described(rows_of(wildcards.table, config)),
@@ -37,6 +38,7 @@ rule row:
     log:
         "<results>/logs/row/{experiment}.log",
     params:
+        code=digest_of("table.py", "page.py"),
         experiments=EXPERIMENTS,
         title=config["tables"]["voc_val_miou"]["title"],
         rows=lambda wildcards: described(row_of(wildcards)),
@@ -52,6 +54,7 @@ rule paper:
     log:
         "<results>/logs/paper.log",
     params:
+        code=digest_of("paper.py"),
         tables=list(config["tables"]),
     script:
         "../scripts/paper.py"

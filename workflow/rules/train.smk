@@ -1,25 +1,8 @@
 # From settings to weights. Training goes on where an interrupted one has ended: its checkpoints lie beside its outputs,
 # where Snakemake does not remove them, and know settings, data and code that they belong to.
-
-
-localrules:
-    resolve,
-
-
-ruleorder: convert > train
-
-
-# Every setting of a run in one file, the defaults, too. What depends on which of them, the rules' params say.
-rule resolve:
-    output:
-        "<results>/experiments/{run}/experiment.yaml",
-    log:
-        "<results>/logs/resolve/{run}.log",
-    params:
-        settings=lambda wildcards: settings(wildcards.run),
-        code=step_digest("getam.experiment"),
-    script:
-        "../scripts/resolve.py"
+#
+# Of a run's settings, `settings` of each rule are those that its results depend on; `experiment` are all of them, which
+# the command writes to experiment.yaml. A param whose function asks for `output` is none that Snakemake compares.
 
 
 rule train:
@@ -27,7 +10,6 @@ rule train:
         dataset_of,
         saliency_of,
         lambda wildcards: ancient(pretrained_of(wildcards)),
-        experiment=ancient("<results>/experiments/{run}/experiment.yaml"),
     output:
         weights="<results>/experiments/{run}/weights.safetensors",
         provenance="<results>/experiments/{run}/provenance.json",
@@ -35,6 +17,8 @@ rule train:
         "<results>/logs/train/{run}.log",
     benchmark:
         "<results>/benchmarks/train/{run}.tsv"
+    wildcard_constraints:
+        run=TRAINED,
     retries: 2
     threads: config["jobs"]["train"]["threads"]
     resources:
@@ -42,25 +26,23 @@ rule train:
         mem_mb=config["jobs"]["train"]["mem_mb"],
         runtime=config["jobs"]["train"]["runtime"],
     params:
+        verify=lambda wildcards, output: verify(pretrained_of(wildcards)),
+        program=lambda wildcards, output: PROGRAM,
+        device=lambda wildcards, output: DEVICE,
+        experiment=experiment_of,
         folder=subpath(output.weights, parent=True),
-        program=(
-            f"torchrun --standalone --nproc-per-node {config['gpus']} -m getam.cli" if config["gpus"] > 1 else "getam"
-        ),
-        device=DEVICE,
         settings=section("seed", "data", "network", "recipe", "maps", "training"),
         code=step_digest("getam.training"),
     shell:
-        "{params.program} train {input.experiment} --device {params.device} --output {params.folder} 2>&1 | tee {log}"
+        "{{ {params.verify} {params.program} train {params.experiment:q} --device {params.device}"
+        " --output {params.folder}; }} 2>&1 | tee {log}"
 
 
 # The authors' weights in place of a training.
 rule convert:
     input:
         dataset_of,
-        checkpoint=lambda wildcards: ancient(
-            f"<resources>/archives/{ARCHIVES[entry_of(wildcards.run, config)['checkpoint']]['file']}"
-        ),
-        experiment=ancient("<results>/experiments/{run}/experiment.yaml"),
+        checkpoint=lambda wildcards: ancient(f"<resources>/archives/{checkpoint_of(wildcards)}"),
     output:
         weights="<results>/experiments/{run}/weights.safetensors",
         provenance="<results>/experiments/{run}/provenance.json",
@@ -69,8 +51,11 @@ rule convert:
     wildcard_constraints:
         run="|".join(map(re.escape, RELEASED)) or "$",
     params:
+        verify=lambda wildcards, input, output: verify(input.checkpoint),
+        experiment=experiment_of,
         folder=subpath(output.weights, parent=True),
         settings=section("network", "recipe"),
         code=step_digest("getam.checkpoints"),
     shell:
-        "getam convert {input.checkpoint} {input.experiment} --output {params.folder} 2>&1 | tee {log}"
+        "{{ {params.verify} getam convert {input.checkpoint} {params.experiment:q} --output {params.folder}; }}"
+        " 2>&1 | tee {log}"

@@ -17,5 +17,5 @@ for path in sorted(Path(snakemake.params.benchmarks).glob(f"*/{snakemake.wildcar
     measured = pd.read_csv(path, sep="\t", na_values="-").iloc[0]
     costs.append([path.parent.name, path.stem, measured["h:m:s"], float(measured["max_rss"])])
 parts += ["<h2>Cost of the last job of each step</h2>", html_table(["rule", "job", "time", "peak MiB"], costs)]
-parts += ["<h2>Settings</h2>", f"<pre>{escape(Path(snakemake.input.experiment).read_text())}</pre>"]
+parts += ["<h2>Settings</h2>", f"<pre>{escape(Path(snakemake.params.experiment).read_text())}</pre>"]
 Path(snakemake.output[0]).write_text(html_page(snakemake.wildcards.run, *parts))

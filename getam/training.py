@@ -72,21 +72,22 @@ def train(experiment: Experiment, folder: Path, device: str = "auto", workers: i
     """
     dataset = open_dataset(experiment.data.dataset)
     split = dataset.split(experiment.data.split)
-    with replica(device) as this, _alone(folder, this):
+    weights = folder / WEIGHTS
+    with replica(device) as this:
         identity = _identity(experiment, dataset, split)
-        weights = folder / WEIGHTS
-        if _trained_already(folder, identity, this):
-            _log.info("%s is there already, from these settings, data and code", weights)
-            return weights
-        with _explaining_lack_of_memory(experiment.training), arithmetic(experiment.training.precision):
+        exactly = arithmetic(experiment.training.precision)
+        with _alone(folder, this), _explaining_lack_of_memory(experiment.training), exactly:
+            if _trained_already(folder, identity, this):
+                _log.info("%s is there already, from these settings, data and code", weights)
+                return weights
             trainer = _Trainer(experiment, dataset, split, folder, identity, this, workers)
             if this.leads:
                 weights.unlink(missing_ok=True)
                 shutil.rmtree(folder / _FINISHED, ignore_errors=True)
                 write_experiment(folder, experiment)
             trainer.run()
-        if this.leads:
-            trainer.finish()
+            if this.leads:
+                trainer.finish()
     return weights
 
 

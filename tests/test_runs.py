@@ -172,7 +172,7 @@ def test_submission(run, tmp_path):
         (["predict", "{run}", "--split", "vla"], "no split 'vla'; it has train, val, test"),
         (
             ["refine", "{run}", "--split", "val"],
-            "9 of the 9 probabilities of split .val. are missing: .* and 8 more; `getam predict` makes them",
+            "no probabilities in .*val/probabilities; `getam predict` makes them",
         ),
         (["score", "{run}", "--split", "val"], "9 of the 9 masks of split"),
         (["refine", "{run}"], "expected RUN and --split, or PROBABILITIES, IMAGES and --output"),

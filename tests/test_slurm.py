@@ -53,7 +53,7 @@ SMALL = {"threads": 1, "mem_mb": 3000, "runtime": 5}
 
 def test_a_job_that_its_wall_time_ends_is_resumed(tmp_path, small_workflow):
     entry = small_workflow["experiments"]["shapes"]
-    long = {**entry, "training": {**entry["training"], "epochs": 400}}
+    long = {**entry, "training": {**entry["training"], "epochs": 250}}
     jobs = {"train": {**SMALL, "runtime": 1}, "predict": SMALL, "refine": SMALL}
     own = {**small_workflow, "seeds": [0], "experiments": {"shapes": long}, "jobs": jobs}
     weights = "results/demo/experiments/shapes/weights.safetensors"

@@ -65,7 +65,9 @@ def interrupt_at(monkeypatch, step, number=signal.SIGTERM):
 
 def test_what_a_run_leaves(uninterrupted, small_experiment):
     assert {path.name for path in uninterrupted.iterdir()} == {
+        ".training.lock",
         "experiment.yaml",
+        "finished",
         "history.csv",
         "provenance.json",
         "tensorboard",
@@ -82,6 +84,24 @@ def test_what_a_run_leaves(uninterrupted, small_experiment):
     assert {"settings", "code", "data (list)", "data (saliency)"} <= described["made_from"].keys()
     assert described["versions"]["torch"] == torch.__version__
     assert load_experiment(uninterrupted / "experiment.yaml") == load_experiment(small_experiment)
+
+
+def test_what_was_removed_of_a_finished_training_comes_back(uninterrupted, small_experiment, tmp_path, caplog):
+    """Snakemake removes the outputs of a job that it does not know to have ended."""
+    folder = tmp_path / "run"
+    shutil.copytree(uninterrupted, folder)
+    expected = {name: (folder / name).read_bytes() for name in ("weights.safetensors", "provenance.json")}
+    for removed in ({"weights.safetensors"}, {"provenance.json"}, set(expected)):
+        for name in removed:
+            (folder / name).unlink()
+        started = time.time()
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            train(load_experiment(small_experiment), folder, workers=0)
+        assert "is there already" in caplog.text
+        assert {name: (folder / name).read_bytes() for name in expected} == expected
+        # Not older than what Snakemake compares it with.
+        assert all((folder / name).stat().st_mtime >= started - 1 for name in removed)
 
 
 def test_what_is_trained_already_is_left_alone(uninterrupted, small_experiment, caplog):
@@ -227,7 +247,7 @@ def test_other_mistakes(small_experiment, tmp_path):
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="GPU 0 is asked for"):
             train(load_experiment(small_experiment), tmp_path, device="cuda")
-    assert not any(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == [".training.lock"]
 
 
 def test_sheets_and_events(small_experiment, tmp_path):

@@ -223,7 +223,9 @@ def test_a_gpu_that_is_not_there(tmp_path, small_workflow):
 @pytest.mark.slow
 def test_killed_at_random_moments(tmp_path, small_workflow):
     """Snakemake or the trainer dies five times; the same command ends with the table of an undisturbed run."""
-    small_workflow = {**small_workflow, "seeds": [0]}
+    small_workflow |= {"seeds": [0], "shards": 1}
+    table = small_workflow["tables"]["voc_val_miou"]
+    table["rows"] = table["rows"][:1]
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     for folder in (undisturbed, killed):
         folder.mkdir()

@@ -116,6 +116,10 @@ def prepare_for_speed(network: SegmentationNetwork, settings: Training) -> None:
     if settings.channels_last:
         network.to(memory_format=torch.channels_last)
     if settings.compile:
+        from torch._functorch import config  # with it comes the compiler, seconds of imports
+
+        # Maps keep the graph for more than one backward, which donated buffers do not allow.
+        config.donated_buffer = False
         # Attention stays as it is: maps look on at it while it runs.
         for module in (network.decoder, network.squeeze_excite, network.segmentation_head):
             module.compile()

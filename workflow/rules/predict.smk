@@ -16,7 +16,6 @@ rule predict:
         "<results>/logs/predict/{run}.{split}.{shard}.log",
     benchmark:
         "<results>/benchmarks/predict/{run}.{split}.{shard}.tsv"
-    retries: 1
     threads: config["jobs"]["predict"]["threads"]
     resources:
         gpu=0 if DEVICE == "cpu" else 1,
@@ -47,7 +46,6 @@ rule label:
         "<results>/logs/label/{run}.{split}.{shard}.log",
     benchmark:
         "<results>/benchmarks/label/{run}.{split}.{shard}.tsv"
-    retries: 1
     threads: config["jobs"]["predict"]["threads"]
     resources:
         gpu=0 if DEVICE == "cpu" else 1,

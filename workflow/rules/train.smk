@@ -19,7 +19,6 @@ rule train:
         "<results>/benchmarks/train/{run}.tsv"
     wildcard_constraints:
         run=TRAINED,
-    retries: 2
     threads: config["jobs"]["train"]["threads"]
     resources:
         gpu=0 if DEVICE == "cpu" else config["gpus"],

@@ -2,6 +2,8 @@
 # make lint: style                     make lock: renew the pins                make sanitize: the lattice's memory
 # make schemas: the workflow's schema of an experiment
 PYTHON ?= python3
+# locked: torch by its hash, with CUDA on Linux; any: the build that pip is configured for (envs/install.sh).
+TORCH ?= any
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -12,9 +14,7 @@ DEMO := results/demo
 
 setup: $(STAMP)
 
-# The lock is a list of constraints, not of requirements: it pins the CUDA libraries for the machines whose torch
-# asks for them and installs none where torch is a CPU build.
-$(STAMP): pyproject.toml envs/requirements.lock setup.py $(wildcard csrc/*)
+$(STAMP): pyproject.toml $(wildcard envs/*) setup.py $(wildcard csrc/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "getam needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Set PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || \
@@ -22,9 +22,9 @@ $(STAMP): pyproject.toml envs/requirements.lock setup.py $(wildcard csrc/*)
 	@command -v $${CXX:-c++} >/dev/null || command -v g++ >/dev/null || \
 	  { echo "the lattice in csrc/ needs a C++ compiler; on Debian and Ubuntu: apt-get install g++" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint envs/requirements.lock setuptools wheel
-	$(BIN)/python -m pip install --quiet --constraint envs/requirements.lock --no-build-isolation --editable '.[workflow,dev]'
-	@$(BIN)/python -m pip install --constraint envs/requirements.lock pydensecrf2 >$(VENV)/pydensecrf.log 2>&1 || \
+	PATH="$(CURDIR)/$(BIN):$$PATH" envs/install.sh $(TORCH)
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@PATH="$(CURDIR)/$(BIN):$$PATH" envs/install.sh pydensecrf >$(VENV)/pydensecrf.log 2>&1 || \
 	  echo "pydensecrf, which dense_crf is compared with, could not be built; all else works. Its build needs Python's" \
 	    "headers (Debian and Ubuntu: apt-get install python3-dev); see $(VENV)/pydensecrf.log" >&2
 	@touch $@
@@ -57,10 +57,15 @@ sanitize: setup
 schemas: setup
 	$(BIN)/python -m getam.experiment_schema > workflow/schemas/experiment.schema.yaml
 
-# The pins are for every platform and Python version at once (--universal).
+# The pins are for every platform and Python version at once (--universal). Without a GPU neither torch's CUDA libraries
+# are wanted nor its build of the package index; pydensecrf has no wheel and may fail to build.
+UV_COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet
 lock:
-	uv pip compile --universal --python-version 3.11 --all-extras --no-header --upgrade --quiet \
-	  pyproject.toml --output-file envs/requirements.lock
+	$(UV_COMPILE) --upgrade --all-extras --no-emit-package pydensecrf2 pyproject.toml --output-file envs/requirements.lock
+	$(UV_COMPILE) --all-extras --no-emit-package pydensecrf2 pyproject.toml --output-file envs/cpu.lock \
+	  --constraint envs/requirements.lock \
+	  $$(grep -oE '^(torch|triton|cuda-[a-z]+|nvidia-[a-z0-9-]+)==' envs/requirements.lock | sed 's/==//; s/^/--no-emit-package /')
+	echo pydensecrf2 | $(UV_COMPILE) --no-deps - --output-file envs/pydensecrf.lock
 
 clean:
 	rm -rf $(VENV) build getam/libgetam.so

@@ -31,6 +31,12 @@ class BuildLibrary(build_ext):
     def get_export_symbols(self, extension: Extension) -> list[str]:
         return []
 
+    def run(self) -> None:
+        super().run()
+        if not (self.inplace or self.editable_mode):
+            # Results say which code they were made with, the lattice's too (getam/provenance.py).
+            self.copy_tree("csrc", str(Path(self.build_lib, "getam", "csrc")))
+
     def build_extension(self, extension: Extension) -> None:
         if self.compiler.compiler_type != "unix":
             raise SystemExit("getam's lattice needs GCC or Clang on Linux or macOS; on Windows use WSL.")

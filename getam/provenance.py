@@ -58,11 +58,22 @@ def step_digest(*modules: str) -> str:
     digest = hashlib.sha256()
     names = sorted(built_on(*modules))
     for name in names:
-        digest.update(f"{name}\n{_bare(_source(name))}\n".encode())
+        digest.update(f"{name}\n{_outline(_source(name))}\n".encode())
     if f"{_PACKAGE}._native" in names:
-        for path in sorted((Path(__file__).parents[1] / "csrc").glob("*.[ch]pp")):
+        for path in _sources_of_the_lattice():
             digest.update(f"{path.name}\n{path.read_text(encoding='utf-8')}\n".encode())
     return digest.hexdigest()
+
+
+def _sources_of_the_lattice() -> list[Path]:
+    """In a checkout they lie beside the package, elsewhere setup.py has put them into it."""
+    package = Path(__file__).parent
+    for folder in (package.parent / "csrc", package / "csrc"):
+        if found := sorted(folder.glob("*.[ch]pp")):
+            return found
+    raise FileNotFoundError(
+        f"{package}: the sources of the lattice, csrc/, are neither in it nor beside it; install getam anew"
+    )
 
 
 def built_on(*modules: str) -> set[str]:
@@ -98,13 +109,24 @@ def _source(name: str) -> str:
     return Path(find_spec(name).origin).read_text(encoding="utf-8")
 
 
-def _bare(source: str) -> str:
-    """The code without comments, docstrings and layout."""
+def _outline(source: str) -> str:
+    """The code without comments, docstrings and layout, written alike by every version of Python.
+
+    `ast.unparse` and `ast.dump` are not: a run that goes on in a container with another Python would start afresh.
+    """
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
+    return repr(_plain(tree))
+
+
+def _plain(node: object) -> object:
+    """Tuples and texts; what is empty is left out, as versions differ in which empty fields a node has."""
+    if isinstance(node, ast.AST):
+        fields = ((name, value) for name, value in ast.iter_fields(node) if value is not None and value != [])
+        return type(node).__name__, *((name, _plain(value)) for name, value in fields)
+    return [*map(_plain, node)] if isinstance(node, list) else repr(node)
 
 
 def surroundings() -> dict[str, object]:

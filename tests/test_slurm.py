@@ -61,5 +61,6 @@ def test_a_job_that_its_wall_time_ends_is_resumed(tmp_path, small_workflow):
     output = submitted(tmp_path, own, weights, "--retries", "6")
     assert (tmp_path / weights).is_file()
     assert jobs_of(output).count("train") > 1
-    logs = [*tmp_path.glob(".snakemake/slurm_logs/rule_train/**/*.log"), tmp_path / "results/demo/logs/train/shapes.log"]
+    logs = [tmp_path / "results/demo/logs/train/shapes.log"]
+    logs += tmp_path.glob(".snakemake/slurm_logs/rule_train/**/*.log")
     assert any(re.search(r"taken up after \d+ of \d+ steps", log.read_text()) for log in logs)

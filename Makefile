@@ -1,6 +1,7 @@
 # make setup: everything into .venv    make demo: the method on drawn images    make test: the tests
 # make lint: style                     make lock: renew the pins                make sanitize: the lattice's memory
-# make schemas: the workflow's schema of an experiment
+# make audit: known holes in the pins  make image: the container              make shell: a shell in it
+# make sif: the same for Apptainer     make schemas: the workflow's schema of an experiment
 PYTHON ?= python3
 # locked: torch by its hash, with CUDA on Linux; any: the build that pip is configured for (envs/install.sh).
 TORCH ?= any
@@ -9,7 +10,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := results/demo
 
-.PHONY: setup demo test lint sanitize schemas lock clean
+# podman does as well as docker. On a machine without a GPU: make shell GPUS=
+DOCKER ?= docker
+IMAGE ?= getam
+GPUS ?= --gpus all
+IMAGE_ARGUMENTS ?=
+
+.PHONY: setup demo test lint sanitize schemas audit image shell sif lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -56,6 +63,26 @@ sanitize: setup
 # What the workflow checks its configuration with, from the settings themselves.
 schemas: setup
 	$(BIN)/python -m getam.experiment_schema > workflow/schemas/experiment.schema.yaml
+
+# pip-audit in an environment of its own: it is no part of what it looks at.
+audit:
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip install --quiet pip-audit==2.10.1
+	build/audit/bin/pip-audit --require-hashes --disable-pip --requirement envs/requirements.lock
+
+image:
+	$(DOCKER) build --file docker/Dockerfile --tag $(IMAGE) $(IMAGE_ARGUMENTS) \
+	  --build-arg COMMIT="$$(git rev-parse HEAD)$$(git diff --quiet HEAD || echo -changed)" .
+
+shell:
+	$(DOCKER) run --rm --interactive --tty $(GPUS) --ipc=host --user "$$(id -u):$$(id -g)" --volume "$(CURDIR):/work" \
+	  --entrypoint bash $(IMAGE)
+
+sif:
+	mkdir -p resources
+	$(DOCKER) save --output resources/getam.tar $(IMAGE)
+	apptainer build --force resources/getam.sif docker-archive:resources/getam.tar
+	rm resources/getam.tar
 
 # The pins are for every platform and Python version at once (--universal). Without a GPU neither torch's CUDA libraries
 # are wanted nor its build of the package index; pydensecrf has no wheel and may fail to build.

@@ -68,7 +68,7 @@ schemas: setup
 audit:
 	$(PYTHON) -m venv build/audit
 	build/audit/bin/python -m pip install --quiet pip-audit==2.10.1
-	build/audit/bin/pip-audit --require-hashes --disable-pip --requirement envs/requirements.lock
+	build/audit/bin/pip-audit --strict --require-hashes --disable-pip --requirement envs/requirements.lock
 
 image:
 	$(DOCKER) build --file docker/Dockerfile --tag $(IMAGE) $(IMAGE_ARGUMENTS) \

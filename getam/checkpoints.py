@@ -95,7 +95,9 @@ def _check_kind(state: Mapping[str, Tensor], name: str, backbone: str, num_class
         raise CheckpointError(f"{name} has {classes} classes, not {num_classes}")
 
 
-_NETWORK = "network"  # the key of a file's metadata under which our own weights say what they are of
+# The one key of a file's metadata, under which our own weights say what they are of: safetensors writes several keys in
+# another order each time, and the same training is to give the same bytes.
+_DESCRIPTION = "getam"
 
 
 def save_network(
@@ -108,11 +110,11 @@ def save_network(
         about: what else the file is to say of itself.
         arguments: those of `build_model`, but for num_classes and pretrained.
     """
-    metadata = {_NETWORK: json.dumps({"arguments": arguments, "classes": list(classes)}), "about": json.dumps(about)}
+    description = {"arguments": arguments, "classes": list(classes), "about": about}
     # Another memory format is no format of the file.
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     with written(path) as unfinished:
-        save_file(state, unfinished, metadata)
+        save_file(state, unfinished, {_DESCRIPTION: json.dumps(description, sort_keys=True)})
 
 
 def load_network(path: str | Path) -> tuple[SegmentationNetwork, tuple[str, ...]]:
@@ -122,22 +124,21 @@ def load_network(path: str | Path) -> tuple[SegmentationNetwork, tuple[str, ...]
         FileNotFoundError: there is no such file.
         CheckpointError: it is damaged, or no such file.
     """
-    metadata = read_metadata(path)
-    if _NETWORK not in metadata:
+    described = read_description(path)
+    if not described:
         raise CheckpointError(f"{path} does not say what network it is of: `getam train` has not written it")
-    described = json.loads(metadata[_NETWORK])
     network = build_model(num_classes=len(described["classes"]), **described["arguments"])
     load_exactly(network, read_state_dict(path), str(path))
     return network.eval(), tuple(described["classes"])
 
 
-def read_metadata(path: str | Path) -> dict[str, str]:
-    """What a safetensors file says of itself. Raises as `load_network` does."""
+def read_description(path: str | Path) -> dict:
+    """What `save_network` was told of a file; empty if another program has written it. Raises as `load_network`."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no weight file {path}")
     try:
         with safetensors.safe_open(path, "pt") as file:
-            return file.metadata() or {}
+            return json.loads((file.metadata() or {}).get(_DESCRIPTION, "{}"))
     except safetensors.SafetensorError as error:
         raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from error

@@ -4,7 +4,6 @@ A step's chance (dropout, views, order) depends on the seed and the step alone, 
 from a checkpoint goes on as if nothing had happened: bit for bit on the CPU.
 """
 
-import json
 import logging
 import os
 import shutil
@@ -20,7 +19,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from getam import provenance
-from getam.checkpoints import read_metadata, save_network
+from getam.checkpoints import read_description, save_network
 from getam.datasets.identity import training_data_digests
 from getam.datasets.loading import EpochBatches, TrainingImages, training_batches
 from getam.datasets.prepared import DataSet, Split, open_dataset
@@ -142,7 +141,7 @@ def _trained_already(folder: Path, identity: dict[str, str], this: Replica) -> b
 
 def _is_of(weights: Path, identity: dict[str, str]) -> bool:
     try:
-        return json.loads(read_metadata(weights).get("about", "{}")) == identity
+        return read_description(weights).get("about") == identity
     except (FileNotFoundError, CheckpointError):
         return False
 

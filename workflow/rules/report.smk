@@ -101,7 +101,7 @@ rule run_page:
     log:
         "<results>/logs/figures/{run}.run.log",
     params:
-        code=digest_of("run_page.py", "page.py"),
+        code=[digest_of("run_page.py"), step_digest("getam.pages")],
         experiment=lambda wildcards, input: Path(input.provenance).with_name("experiment.yaml"),
         benchmarks=f"{config['pathvars']['results']}/benchmarks",
     script:

@@ -5,7 +5,8 @@ from html import escape
 from pathlib import Path
 
 import pandas as pd
-from page import html_page, html_table
+
+from getam.pages import html_page, html_table
 
 provenance = json.loads(Path(snakemake.input.provenance).read_text())
 nested = {key: provenance.pop(key) for key in ("made_from", "versions") if key in provenance}

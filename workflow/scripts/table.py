@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pandas as pd
-from page import html_page, html_table
+
+from getam.pages import html_page, html_table
 
 COLUMNS = ["row", "split", "paper", "reproduced", "spread", "difference", "tolerance", "state", "experiment", "seeds"]
 

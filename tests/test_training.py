@@ -11,7 +11,6 @@ import time
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from getam import load_experiment, provenance, training
 from getam.cli import main
@@ -45,9 +44,7 @@ def history(folder):
 
 
 def assert_same_weights(first, second):
-    expected, found = load_file(first / "weights.safetensors"), load_file(second / "weights.safetensors")
-    assert expected.keys() == found.keys()
-    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert (first / "weights.safetensors").read_bytes() == (second / "weights.safetensors").read_bytes()
 
 
 def interrupt_at(monkeypatch, step, number=signal.SIGTERM):

@@ -7,6 +7,7 @@ localrules:
 
 rule refine:
     input:
+        dataset_of,
         "<results>/experiments/{run}/{split}/probabilities/complete-{shard}.json",
         weights=ancient("<results>/experiments/{run}/weights.safetensors"),
     output:

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import runpy
+import shutil
 import signal
 import subprocess
 import time
@@ -153,6 +154,17 @@ def test_from_nothing_to_table_and_report_and_what_changes_mean(tmp_path, small_
     assert not {"prepare", "saliency"} & found
     run(folder, small_workflow, "results/demo/voc_val_miou.csv")
     assert table.read_bytes() == first
+
+    # Of stored predictions the table is made anew without a network.
+    stored = tmp_path / "stored"
+    for name in ("weights.safetensors", "provenance.json", "test/probabilities", "test/pseudo_labels"):
+        kept = Path("results/demo/experiments/shapes", name)
+        (stored / kept).parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (folder / kept).is_dir() else shutil.copy)(folder / kept, stored / kept)
+    allowed = ("prepare", "refine", "score", "table")
+    output = run(stored, small_workflow, "--allowed-rules", *allowed, "--", "results/demo/voc_val_miou.csv")
+    assert rules(output) == set(allowed)
+    assert (stored / "results/demo/voc_val_miou.csv").read_bytes() == first
 
 
 def test_mean_spread_difference_and_state(tmp_path, monkeypatch):

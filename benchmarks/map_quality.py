@@ -27,7 +27,6 @@ from torch import Tensor
 
 from benchmarks.measure import print_table, write_table
 from getam import (
-    ConfusionMatrix,
     SegmentationNetwork,
     activation_maps,
     build_model,
@@ -42,10 +41,10 @@ from getam.activation import METHODS
 from getam.datasets.prepared import DataSet, Split, open_dataset
 from getam.images import read_image, read_mask
 from getam.machine import device_name
+from getam.map_quality import ThresholdedConfusion
 from getam.pictures import draw_sheet, heat, painted
 
 BILINEAR, NEAREST = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
-THRESHOLDS = np.geomspace(0.005, 0.9, 40)  # maps that are products of small numbers have their best cut low
 
 
 @dataclass
@@ -112,18 +111,18 @@ def average_precision(network: SegmentationNetwork, data: Images) -> float:
 
 def best_score(network: SegmentationNetwork, data: Images, method: str) -> tuple[float, float]:
     """The best mIoU over the thresholds, and the threshold."""
-    matrices = [ConfusionMatrix(data.labels.shape[1] + 1) for _ in THRESHOLDS]
+    confusion = ThresholdedConfusion(data.labels.shape[1])
     for start in range(0, len(data.labels), 16):
         part = slice(start, start + 16)
         maps = activation_maps(network, normalise_images(data.images_rgb[part]), data.labels[part], method)
         maps = F.interpolate(maps, size=data.masks.shape[1:], mode="bilinear", align_corners=True)
         # Without the pipeline's 1e-5 in the divisor: methods whose maps are small are not to lose by it.
-        value, category = (maps / maps.amax((2, 3), keepdim=True).clamp_min(1e-30)).max(1)
-        for threshold, matrix in zip(THRESHOLDS, matrices, strict=True):
-            matrix.update(data.masks[part], torch.where(value > threshold, category + 1, 0))
-    scores = [matrix.miou() for matrix in matrices]
+        maps = maps / maps.amax((2, 3), keepdim=True).clamp_min(1e-30)
+        for truth, of_image in zip(data.masks[part], maps, strict=True):
+            confusion.update(truth.numpy(), of_image.numpy())
+    scores = [matrix.miou() for matrix in confusion.matrices()]
     best = int(np.argmax(scores))
-    return scores[best], float(THRESHOLDS[best])
+    return scores[best], float(confusion.thresholds[best])
 
 
 def sheet_rows(network: SegmentationNetwork, data: Images, chosen: list[int], classes: Sequence[str]) -> list:

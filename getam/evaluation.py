@@ -100,10 +100,10 @@ def _count(labels: int, pairs: list[tuple[Path, Path]]) -> np.ndarray:
 def write_score(folder: Path, score: Score, name: str = "iou") -> Path:
     """Writes <name>.csv, IoU per class and the summary, and <name>_confusion.csv; returns the path of the first."""
     rows = [("class", "iou"), *zip(score.classes, score.iou().tolist(), strict=True), *score.summary().items()]
-    write_text(folder / f"{name}.csv", _as_csv(rows))
+    write_text(folder / f"{name}.csv", as_csv(rows))
     confusion = [("truth", *score.classes, "unknown")]
     confusion += [(truth, *counts) for truth, counts in zip(score.classes, score.counts.tolist(), strict=True)]
-    write_text(folder / f"{name}_confusion.csv", _as_csv(confusion))
+    write_text(folder / f"{name}_confusion.csv", as_csv(confusion))
     return folder / f"{name}.csv"
 
 
@@ -120,7 +120,8 @@ def read_summary(path: Path) -> dict[str, float]:
     return {name: float(rows[name]) for name in _SUMMARY}
 
 
-def _as_csv(rows: list[tuple]) -> str:
+def as_csv(rows: list[tuple]) -> str:
+    """Rows as the text of a CSV file."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()

@@ -89,7 +89,8 @@ class Training(_Section):
     epochs: of both phases; classification: the part of the steps that the first phase takes.
     optimiser: `sgd` with the recipe's momentum and weight decay, or `adamw` with `weight_decay`.
     rate: at first; it falls as (1 - step / steps)^power, in the joint phase times `joint_factor`, and rises linearly
-        over the first `warmup` steps.
+        over the first `warmup` steps. What is not the backbone, and begins with random weights, has `head_factor` times
+        this rate.
     split_cross_entropy: one mean over the background and one over the classes (VOC), or one mean (COCO).
     precision: `float32`, `tf32` (NVIDIA's shortened products) or `bfloat16` (autocast).
     channels_last, compile, fused_optimiser: faster on a GPU; results differ by rounding.
@@ -103,6 +104,7 @@ class Training(_Section):
     rate: _Positive = 0.04
     power: Annotated[float, Field(ge=0)] = 0.9
     joint_factor: _Positive = 0.1
+    head_factor: _Positive = 1.0
     warmup: Annotated[int, Field(ge=0)] = 0
     weight_decay: Annotated[float, Field(ge=0)] | None = None
     split_cross_entropy: bool = True

@@ -21,6 +21,13 @@ def entry_schema() -> dict[str, Any]:
     schema["properties"] |= {
         "extends": {"type": "string", "description": "entry of recipes or experiments whose settings hold, too"},
         "checkpoint": {"type": "string", "description": "archive with the authors' weights; nothing is trained"},
+        "seeds": {
+            "type": "array",
+            "minItems": 1,
+            "uniqueItems": True,
+            "items": {"type": "integer", "minimum": 0},
+            "description": "in place of the configuration's",
+        },
     }
     header = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -43,31 +43,52 @@ def label_files(
     Raises:
         ValueError: the split has no labels, or a file cannot be read.
     """
+    for names, view, labels, maps in activations(network, split, ids, experiment, batch, workers):
+        targets = make_targets(
+            maps, view.image_rgb, view.saliency, labels, view.valid, experiment.maps, experiment.recipe
+        )
+        for name, valid, pixels in zip(names, view.valid, targets.pixels, strict=True):
+            path = folder / f"{name}.png"
+            write_mask(path, _at_size(pixels, valid, image_size(split.image(name))))
+            yield path
+
+
+def activations(
+    network: SegmentationNetwork,
+    split: Split,
+    ids: Sequence[str],
+    experiment: Experiment,
+    batch: int = 4,
+    workers: int = 0,
+) -> Iterator[tuple[list[str], View, Tensor, Tensor]]:
+    """Maps of images whose classes are known, as the experiment makes them in training, but for chance.
+
+    Yields for each batch: ids; the centred views, stacked; labels (B, C); maps (B, C, h, w). Tensors are on the
+    network's device.
+
+    Raises:
+        ValueError: the split has no labels, or a file cannot be read.
+    """
     if split.labels is None:
         raise ValueError(f"split {split.name!r} has no image-level labels")
-    device = next(network.parameters()).device
+    device, settings = next(network.parameters()).device, experiment.maps
     dataset = _Views(split, ids, experiment.data.saliency, experiment.training.crop)
     items = iter(inference_images(dataset, workers))
     with evaluating(network), arithmetic(experiment.inference.precision):
         while chosen := list(islice(items, batch)):
-            stacked = View(
-                *(torch.stack(values).to(device) for values in zip(*(view for _, view, _ in chosen), strict=True))
+            names, views, present = zip(*chosen, strict=True)
+            view = View(*(torch.stack(parts).to(device) for parts in zip(*views, strict=True)))
+            labels = torch.stack(present).to(device)
+            maps = activation_maps(
+                network,
+                normalise_images(view.image_rgb) * view.valid[:, None],
+                labels,
+                settings.method,
+                experiment.start_layer,
+                settings.fusion,
+                experiment.recipe.heads,
             )
-            labels = torch.stack([present for _, _, present in chosen]).to(device)
-            pixels = _pseudo_labels(network, stacked, labels, experiment)
-            for (name, view, _), labelled in zip(chosen, pixels, strict=True):
-                path = folder / f"{name}.png"
-                write_mask(path, _at_size(labelled, view.valid, image_size(split.image(name))))
-                yield path
-
-
-def _pseudo_labels(network: SegmentationNetwork, view: View, labels: Tensor, experiment: Experiment) -> Tensor:
-    maps, recipe = experiment.maps, experiment.recipe
-    images = normalise_images(view.image_rgb) * view.valid[:, None]
-    activation = activation_maps(
-        network, images, labels, maps.method, experiment.start_layer, maps.fusion, recipe.heads
-    )
-    return make_targets(activation, view.image_rgb, view.saliency, labels, view.valid, maps, recipe).pixels
+            yield list(names), view, labels, maps
 
 
 def _at_size(pixels: Tensor, valid: Tensor, size: tuple[int, int]) -> np.ndarray:

@@ -1,5 +1,7 @@
 """The optimisers and the learning rate of both phases (docs/method.md section 5)."""
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -10,12 +12,22 @@ from getam.recipe import Recipe
 
 def make_optimiser(network: nn.Module, training: Training, recipe: Recipe) -> Optimizer:
     """SGD with the recipe's momentum and weight decay, or AdamW, over all parameters."""
-    fused = training.fused_optimiser
+    groups, fused = _groups(network, training.head_factor), training.fused_optimiser
     if training.optimiser == "adamw":
-        return torch.optim.AdamW(network.parameters(), training.rate, weight_decay=training.weight_decay, fused=fused)
+        return torch.optim.AdamW(groups, training.rate, weight_decay=training.weight_decay, fused=fused)
     return torch.optim.SGD(
-        network.parameters(), training.rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=fused
+        groups, training.rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=fused
     )
+
+
+def _groups(network: nn.Module, head_factor: float) -> list[dict[str, Any]]:
+    """All parameters, or those of the backbone and the others, with the factor of their rate."""
+    if head_factor == 1:
+        return [{"params": list(network.parameters()), "factor": 1.0}]
+    backbone = list(network.backbone.parameters())
+    known = set(map(id, backbone))
+    others = [parameter for parameter in network.parameters() if id(parameter) not in known]
+    return [{"params": backbone, "factor": 1.0}, {"params": others, "factor": head_factor}]
 
 
 def first_joint_step(training: Training, steps: int) -> int:
@@ -32,6 +44,6 @@ def learning_rate(training: Training, step: int, steps: int) -> float:
 
 
 def set_learning_rate(optimiser: Optimizer, rate: float) -> None:
-    """The rate of the next step, for every parameter."""
+    """The rate of the backbone's next step; each group of parameters has its multiple of it."""
     for group in optimiser.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["factor"]

@@ -2,7 +2,7 @@
 
     experiment.yaml  history.csv  weights.safetensors  provenance.json
     <split>/probabilities/<id>.npz   masks/<id>.png   masks_without_crf/<id>.png   iou.csv   confusion.csv
-    <split>/pseudo_labels/<id>.png   pseudo_label_iou.csv
+    <split>/pseudo_labels/<id>.png   pseudo_label_iou.csv   map_iou.csv   map_iou_thresholds.csv
 
 In a folder of many files, complete-<i>-of-<n>.json says what they were made from, and that shard i of n is whole.
 
@@ -26,6 +26,7 @@ from getam.experiment import EXPERIMENT, Experiment, load_experiment, training_d
 from getam.files import check_present, read_json, write_json
 from getam.inference import predict_files
 from getam.labelling import label_files
+from getam.map_quality import MapScores, score_maps, write_map_scores
 from getam.network import SegmentationNetwork
 from getam.postprocessing import CrfSettings, Job, refine_files
 from getam.shards import WHOLE, Shard
@@ -161,6 +162,15 @@ class Run:
         yield from (folder / f"{name}.png" for name in finished)
         yield from label_files(network, split, waiting, folder, self.experiment, batch, workers)
         self._note_end(folder, shard, len(ids))
+
+    def score_maps(self, split_name: str, device: torch.device, batch: int = 4, workers: int = 0) -> MapScores:
+        """Scores a split's raw maps at many thresholds and writes <split>/map_iou.csv (getam/map_quality.py)."""
+        split = self.dataset.split(split_name)
+        check_images(split)
+        network = self.load_network(device)
+        scores = score_maps(network, split, self.dataset.classes, self.experiment, batch, workers)
+        write_map_scores(self.folder / split_name, scores)
+        return scores
 
     def pseudo_labels(self, split_name: str) -> Path:
         """The folder that `label` writes to."""

@@ -17,17 +17,17 @@ from getam import background_detection, images, provenance, u2net
 from getam.arguments import check_choice
 from getam.background_detection import background_saliency, border_saliency
 from getam.datasets.prepared import DESCRIPTION, DataSet
-from getam.files import write_json
-from getam.images import IMAGE_SUFFIXES, image_size, read_grey, read_image, write_grey
+from getam.files import check_present, write_json
+from getam.images import BACKGROUND, IMAGE_SUFFIXES, image_size, read_grey, read_image, read_mask, write_grey
 from getam.parallel import map_unordered
 from getam.takeover import take_over
 from getam.u2net import u2net_saliency
 
-SOURCES = ("background", "border", "u2net", "folder")
+SOURCES = ("background", "border", "u2net", "folder", "truth")
 _LIBRARIES = ("numpy", "scipy", "scikit-image", "pillow", "onnxruntime")
 OTSU, KEEP = "otsu", "keep"
 MANIFEST = "saliency.json"
-_DEFAULT_THRESHOLDS = {"background": OTSU, "border": OTSU, "u2net": 127, "folder": KEEP}
+_DEFAULT_THRESHOLDS = {"background": OTSU, "border": OTSU, "u2net": 127, "folder": KEEP, "truth": KEEP}
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class SaliencySettings:
 
     Attributes:
         source: `background` and `border` are calculated without training (getam/background_detection.py), `u2net` by a
-            network, `folder` takes maps that are there: the authors', or the user's.
+            network, `folder` takes maps that are there: the authors', or the user's. `truth` is what no method may
+            see: the masks themselves, unknown pixels salient. With it a study finds out what saliency costs.
         path: for `u2net` the ONNX file; for `folder` the folder that holds <id>.png or .jpg, at any depth.
         threshold: values above it are salient (255), the others not (0): 0..254; `otsu`: each map's own; `keep`: the
             maps stay graded. None is the source's default: `keep` for a folder, 127 for U2-Net, else `otsu`.
@@ -74,11 +75,15 @@ def make_saliency(
     if settings.source == "folder" and folder.resolve().is_relative_to(settings.path.resolve()):
         raise ValueError(f"{folder} is, or lies in, the folder of the maps {settings.path}: it needs another place")
     photographs = _photographs(dataset, splits)
-    sources = find_maps(settings.path, list(photographs)) if settings.source == "folder" else {}
+    sources = {}
+    if settings.source == "folder":
+        sources = find_maps(settings.path, list(photographs))
+    elif settings.source == "truth":
+        sources = _masks(dataset, splits)
     made_with = _made_with(dataset, settings)
     (folder / MANIFEST).unlink(missing_ok=True)
     # Maps of a folder are only copied: quicker than to find out whether the originals have changed.
-    done = take_over(folder, made_with, ".png", reuse=settings.source != "folder")
+    done = take_over(folder, made_with, ".png", reuse=not sources)
     jobs = [(path, sources.get(name), folder / f"{name}.png") for name, path in photographs.items()]
     for _, _, target in jobs:
         if target.name in done:
@@ -94,6 +99,17 @@ def _photographs(dataset: DataSet, splits: list[str]) -> dict[str, Path]:
         for name in split.ids:
             if found.setdefault(name, split.image(name)) != split.image(name):
                 raise ValueError(f"{name} stands for two images: {found[name]} and {split.image(name)}")
+    return found
+
+
+def _masks(dataset: DataSet, splits: list[str]) -> dict[str, Path]:
+    found = {}
+    for split in map(dataset.split, splits):
+        if split.masks is None:
+            raise ValueError(f"split {split.name!r} has no masks to take saliency from")
+        paths = {name: split.mask(name) for name in split.ids}
+        check_present(split.masks, list(paths.values()), f"masks of split {split.name!r}")
+        found |= paths
     return found
 
 
@@ -135,7 +151,9 @@ def _made_with(dataset: DataSet, settings: SaliencySettings) -> dict[str, object
 
 def _write_map(settings: SaliencySettings, job: tuple[Path, Path | None, Path]) -> Path:
     path, source, target = job
-    if source is not None:
+    if settings.source == "truth":
+        saliency = np.where(read_mask(source, image_size(path)) == BACKGROUND, np.uint8(0), np.uint8(255))
+    elif source is not None:
         saliency = read_grey(source, image_size(path))
     else:
         image = read_image(path)

@@ -11,10 +11,12 @@ from difflib import get_close_matches
 from typing import Any
 
 Config = Mapping[str, Any]
-WHAT = {"masks": "iou", "masks_without_crf": "iou_without_crf", "pseudo_labels": "pseudo_label_iou"}
+# What of a run is scored -> name of the file of its scores. Maps are scored as they are, the others as masks.
+MASKS = {"masks": "iou", "masks_without_crf": "iou_without_crf", "pseudo_labels": "pseudo_label_iou"}
+WHAT = {**MASKS, "maps": "map_iou"}
 _SEED = re.compile(r"(?P<experiment>.+)-seed(?P<seed>\d+)")
 # Keys of an entry that are no settings of the experiment.
-_OF_ENTRY = ("extends", "checkpoint")
+_OF_ENTRY = ("extends", "checkpoint", "seeds")
 
 
 @dataclass(frozen=True)
@@ -98,13 +100,36 @@ def settings_of(run: str, config: Config) -> dict[str, Any]:
     return settings
 
 
-def runs_of(experiment: str, config: Config) -> list[str]:
-    """Names of an entry's runs, one for each of `seeds`; that of the entry's own seed has its plain name."""
+def runs_of(experiment: str, config: Config, seeds: Iterable[int] | None = None) -> list[str]:
+    """Names of an entry's runs, one for each of `seeds`; that of the entry's own seed has its plain name.
+
+    Args:
+        seeds: None: those that the entry names, or else the configuration.
+    """
     entry = entry_of(experiment, config)
     if "checkpoint" in entry:
         return [experiment]
     own = entry.get("seed", 0)
-    return [experiment if seed == own else f"{experiment}-seed{seed}" for seed in config["seeds"]]
+    seeds = _seeds(entry, config) if seeds is None else seeds
+    return [experiment if seed == own else f"{experiment}-seed{seed}" for seed in seeds]
+
+
+def _seeds(entry: Config, config: Config) -> list[int]:
+    return entry.get("seeds", config["seeds"])
+
+
+def runs_of_row(row: Row, config: Config) -> tuple[list[str], list[str]]:
+    """Runs that a row is read from, and those that are subtracted from them, seed by seed.
+
+    A difference is taken over the seeds that both entries have, so that chance which they share falls out.
+    """
+    if not row.experiment:
+        return [], []
+    if not row.minus:
+        return runs_of(row.experiment, config), []
+    first, second = (_seeds(entry_of(name, config), config) for name in (row.experiment, row.minus))
+    shared = [seed for seed in first if seed in second]
+    return runs_of(row.experiment, config, shared), runs_of(row.minus, config, shared)
 
 
 def rows_of(table: str, config: Config) -> list[Row]:
@@ -158,6 +183,8 @@ def check_studies(config: Config, archives: Iterable[str]) -> None:
                     _check(f"tables.{table}, row {row.row!r}", name, config["experiments"])
             if not (row.experiment or row.state or row.submission):
                 raise ValueError(f"tables.{table}: row {row.row!r} needs an experiment, or a state that says why not")
+            if row.experiment and not runs_of_row(row, config)[0]:
+                raise ValueError(f"tables.{table}: the entries of row {row.row!r} have no seed in common")
 
 
 def _check(where: str, name: str, known: Iterable[str]) -> None:

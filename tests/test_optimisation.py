@@ -51,3 +51,16 @@ def test_adamw():
     optimiser = make_optimiser(nn.Linear(2, 2), experiment.training, experiment.recipe)
     assert isinstance(optimiser, torch.optim.AdamW)
     assert optimiser.param_groups[0]["weight_decay"] == 0.02
+
+
+def test_what_begins_with_random_weights_has_a_rate_of_its_own():
+    network = nn.ModuleDict({"backbone": nn.Linear(2, 2), "head": nn.Linear(2, 2, bias=False)})
+    before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+    training = Training(head_factor=10.0, rate=0.1)
+    optimiser = make_optimiser(network, training, load_recipe("released"))
+    set_learning_rate(optimiser, learning_rate(training, 0, 10))
+    sum(parameter.sum() for parameter in network.parameters()).backward()
+    optimiser.step()
+    moved = {name: (before[name] - parameter).detach() for name, parameter in network.named_parameters()}
+    for name, expected in (("backbone.weight", 0.1), ("backbone.bias", 0.1), ("head.weight", 1.0)):
+        torch.testing.assert_close(moved[name], torch.full_like(moved[name], expected))

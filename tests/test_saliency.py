@@ -68,6 +68,16 @@ def test_without_training(dataset, tmp_path):
     assert read_json(folder / "saliency.json")["maps"] == 3
 
 
+def test_the_truth_itself(dataset, tmp_path):
+    run(dataset, tmp_path, source="truth")
+    for name in IDS:
+        truth = read_mask(dataset.split("val").mask(name))
+        assert np.array_equal(read_mask(tmp_path / f"{name}.png"), np.where(truth > 0, 255, 0))
+    dataset.split("val").mask(IDS[1]).unlink()
+    with pytest.raises(FileNotFoundError, match=f"masks of split 'val'.*{IDS[1]}"):
+        run(dataset, tmp_path, source="truth")
+
+
 def test_u2net(model):
     """Against the same steps on the red channel, which the network hands through."""
     generator = np.random.default_rng(0)
@@ -185,7 +195,7 @@ def test_a_folder_with_other_pictures_is_left_alone(dataset, tmp_path):
 
 def test_bad_settings(tmp_path):
     for settings, message in (
-        ({"source": "magic"}, "source: expected one of background, border, u2net, folder, got 'magic'"),
+        ({"source": "magic"}, "source: expected one of background, border, u2net, folder, truth, got 'magic'"),
         ({"source": "u2net"}, "path: source 'u2net' needs one"),
         ({"path": tmp_path}, "path: source 'background' has none"),
         ({"threshold": 255}, "threshold: expected 0..254, otsu or keep, got 255"),

@@ -54,11 +54,11 @@ SMALL = {"threads": 1, "mem_mb": 3000, "runtime": 5}
 def test_a_job_that_its_wall_time_ends_is_resumed(tmp_path, small_workflow):
     entry = small_workflow["experiments"]["shapes"]
     monitoring = {**entry["monitoring"], "checkpoint_minutes": 0.05}
-    long = {**entry, "training": {**entry["training"], "epochs": 200}, "monitoring": monitoring}
+    long = {**entry, "training": {**entry["training"], "epochs": 320}, "monitoring": monitoring}
     jobs = {"train": {**SMALL, "runtime": 1}, "predict": SMALL, "refine": SMALL}
     own = {**small_workflow, "seeds": [0], "experiments": {"shapes": long}, "jobs": jobs}
     weights = "results/demo/experiments/shapes/weights.safetensors"
-    output = submitted(tmp_path, own, weights, "--retries", "6")
+    output = submitted(tmp_path, own, weights, "--retries", "9")
     assert (tmp_path / weights).is_file()
     assert jobs_of(output).count("train") > 1
     logs = [tmp_path / "results/demo/logs/train/shapes.log"]

@@ -5,7 +5,7 @@ import yaml
 
 from getam.experiment import load_experiment
 from getam.experiment_schema import entry_schema
-from getam.studies import check_studies, entry_of, rows_of, runs_of, score_file, settings_of
+from getam.studies import Row, check_studies, entry_of, rows_of, runs_of, runs_of_row, score_file, settings_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -102,6 +102,11 @@ def test_seeds(config):
     config["seeds"] = [0, 1]
     assert runs_of("voc_deit", config) == ["voc_deit", "voc_deit-seed1"]
     assert runs_of("released_voc_deit", config) == ["released_voc_deit"]
+    config["experiments"]["voc_deit"]["seeds"] = [1, 2]
+    assert runs_of("voc_deit", config) == ["voc_deit-seed1", "voc_deit-seed2"]
+    row = Row("difference", experiment="voc_vitb", minus="voc_deit")
+    assert runs_of_row(row, config) == (["voc_vitb-seed1"], ["voc_deit-seed1"])
+    assert "seeds" not in settings_of("voc_deit-seed1", config)
     row = rows_of("pseudo_label_quality", config)[0]
     assert score_file(row, "voc_vitb_hybrid-seed1") == "voc_vitb_hybrid-seed1/train/pseudo_label_iou.csv"
 
@@ -124,6 +129,10 @@ def test_wrong_entries(config):
 def test_wrong_rows(config):
     config["tables"]["recipes"]["rows"].append({"row": "x", "experiment": "voc_vitb_hybrid", "minus": "voc_vitb_hybrd"})
     with pytest.raises(ValueError, match=r"tables\.recipes, row 'x': .*'voc_vitb_hybrd'; did you mean voc_vitb_hybrid"):
+        check_studies(config, read("archives.yaml"))
+    config["experiments"]["voc_deit"]["seeds"] = [7]
+    config["tables"]["recipes"]["rows"][-1:] = [{"row": "z", "experiment": "voc_deit", "minus": "voc_vitb_hybrid"}]
+    with pytest.raises(ValueError, match=r"tables\.recipes: the entries of row 'z' have no seed in common"):
         check_studies(config, read("archives.yaml"))
     config["tables"]["recipes"]["rows"][-1:] = [{"row": "y"}]
     with pytest.raises(ValueError, match=r"tables\.recipes: row 'y' needs an experiment, or a state"):

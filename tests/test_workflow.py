@@ -157,7 +157,8 @@ def test_from_nothing_to_table_and_report_and_what_changes_mean(tmp_path, small_
 
     # Of stored predictions the table is made anew without a network.
     stored = tmp_path / "stored"
-    for name in ("weights.safetensors", "provenance.json", "test/probabilities", "test/pseudo_labels"):
+    files = ("experiment.yaml", "weights.safetensors", "provenance.json")
+    for name in (*files, "test/probabilities", "test/pseudo_labels"):
         kept = Path("results/demo/experiments/shapes", name)
         (stored / kept).parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if (folder / kept).is_dir() else shutil.copy)(folder / kept, stored / kept)

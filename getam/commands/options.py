@@ -76,6 +76,11 @@ def add_network_job(parser: argparse.ArgumentParser) -> None:
     """--shard, --batch and --workers of a job that runs the network on many images."""
     add_experiment(parser)
     add_shard(parser)
+    add_reading(parser)
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """--batch and --workers: how many images at once."""
     parser.add_argument("--batch", type=positive, default=4, help="images at once")
     parser.add_argument("--workers", type=not_negative, default=1, help="processes that read images; 0: none")
 

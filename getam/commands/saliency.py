@@ -27,14 +27,15 @@ def add(commands) -> None:
         choices=SOURCES,
         default=default.source,
         help="background: contrast to what lies along the image's border, on superpixels; border: colours unlike the "
-        "border's, for tiny images; u2net: a network, needs --path; folder: maps that are there, needs --path",
+        "border's, for tiny images; u2net: a network, needs --path; folder: maps that are there, needs --path; truth: "
+        "the masks, for studies of what saliency costs",
     )
     parser.add_argument("--path", type=Path, help="u2net: its ONNX file; folder: where <id>.png lie, at any depth")
     parser.add_argument(
         "--threshold",
         type=_threshold,
         help=f"0..254: values above it are salient; {OTSU}: a threshold for each map; {KEEP}: the maps stay graded "
-        f"(default: {OTSU}, but 127 for u2net and {KEEP} for folder)",
+        f"(default: {OTSU}, but 127 for u2net and {KEEP} for folder and truth)",
     )
     add_workers(parser)
     parser.set_defaults(run=_run)

@@ -11,12 +11,14 @@ from referencing import Registry, Resource
 
 from getam.provenance import step_digest
 from getam.studies import (
+    MASKS,
     WHAT,
     check_studies,
     entry_of,
     experiments_of,
     rows_of,
     runs_of,
+    runs_of_row,
     score_file,
     settings_of,
 )
@@ -170,8 +172,8 @@ def scores_of(rows):
     """What a table is read from, once each."""
     found = []
     for row in rows:
-        for experiment in filter(None, (row.experiment, row.minus)):
-            found += [f"<results>/experiments/{score_file(row, run)}" for run in runs_of(experiment, config)]
+        for runs in runs_of_row(row, config):
+            found += [f"<results>/experiments/{score_file(row, run)}" for run in runs]
         if row.submission:
             found.append(f"<results>/voc_test/{row.submission}.tar.gz")
     return list(dict.fromkeys(found))
@@ -182,11 +184,12 @@ def described(rows):
     return [
         {
             **vars(row),
-            "runs": runs_of(row.experiment, config) if row.experiment else [],
-            "minus_runs": runs_of(row.minus, config) if row.minus else [],
+            "runs": runs,
+            "minus_runs": minus,
             "score": WHAT[row.what],
         }
         for row in rows
+        for runs, minus in [runs_of_row(row, config)]
     ]
 
 

@@ -42,7 +42,7 @@ rule score:
             "<results>/experiments/{run}/{split}/{what}/complete-{shard}.json",
             run=wildcards.run,
             split=wildcards.split,
-            what={name: what for what, name in WHAT.items()}[wildcards.score],
+            what={name: what for what, name in MASKS.items()}[wildcards.score],
             shard=SHARDS,
         ),
     output:
@@ -51,14 +51,14 @@ rule score:
     log:
         "<results>/logs/score/{run}.{split}.{score}.log",
     wildcard_constraints:
-        score="|".join(WHAT.values()),
+        score="|".join(MASKS.values()),
     threads: config["jobs"]["predict"]["threads"]
     resources:
         mem_mb=4000,
         runtime="30m",
     params:
         folder=lambda wildcards, output: Path(output.iou).parents[1],
-        what=lambda wildcards: {name: what for what, name in WHAT.items()}[wildcards.score],
+        what=lambda wildcards: {name: what for what, name in MASKS.items()}[wildcards.score],
         code=step_digest("getam.evaluation"),
     shell:
         "getam score {params.folder} --split {wildcards.split} --what {params.what} --workers {threads} 2>&1 | tee {log}"

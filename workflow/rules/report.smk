@@ -110,7 +110,7 @@ rule run_page:
 
 rule report:
     input:
-        expand("<results>/figures/tables/{table}.html", table=config["report"]),
+        expand("<results>/figures/tables/{table}.{kind}", table=config["report"], kind=["html", "svg"]),
         figures,
     output:
         "<results>/report.html",

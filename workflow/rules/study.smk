@@ -4,6 +4,7 @@
 localrules:
     table,
     row,
+    bars,
     paper,
 
 
@@ -27,6 +28,24 @@ rule table:
         rows=lambda wildcards: described(rows_of(wildcards.table, config)),
     script:
         "../scripts/table.py"
+
+
+rule bars:
+    input:
+        "<results>/{table}.csv",
+    output:
+        report(
+            "<results>/figures/tables/{table}.svg",
+            caption="../report/table.rst",
+            category="1 Tables",
+            labels=lambda wildcards: {"table": f"{config['tables'][wildcards.table]['title']} (drawn)"},
+        ),
+    log:
+        "<results>/logs/table/{table}.bars.log",
+    params:
+        code=digest_of("bars.py"),
+    script:
+        "../scripts/bars.py"
 
 
 # A single row, for a cluster job or for CI.

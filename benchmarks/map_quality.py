@@ -37,11 +37,11 @@ from getam import (
     normalise_maps,
     refine_maps,
 )
-from getam.activation import METHODS
 from getam.datasets.prepared import DataSet, Split, open_dataset
 from getam.images import read_image, read_mask
 from getam.machine import device_name
 from getam.map_quality import ThresholdedConfusion
+from getam.names import METHODS
 from getam.pictures import draw_sheet, heat, painted
 
 BILINEAR, NEAREST = Image.Resampling.BILINEAR, Image.Resampling.NEAREST

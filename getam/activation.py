@@ -15,13 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from getam.arguments import check_choice, check_shape
-from getam.backbones import AttentionLayer, AttentionRecorder, at_least_float32, released_start_layer
+from getam.backbone_specs import released_start_layer
+from getam.backbones import AttentionLayer, AttentionRecorder, at_least_float32
 from getam.classifiers import with_classifier
+from getam.names import FUSIONS, HEADS, METHODS
 
-METHODS = ("getam", "attention_gradient", "grad_cam", "cam", "rollout", "transformer_attribution")
 _FUSED_METHODS = METHODS[:3]
-FUSIONS = ("sum", "product", "matmul")
-HEADS = ("released", "paper")
 
 # Rows of an attention matrix held at a time where whole matrices are needed.
 _ROWS = 128

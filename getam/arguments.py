@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-def check_shape(argument: str, value: Tensor, shape: Sequence[int]) -> None:
+def check_shape(argument: str, value: "Tensor", shape: Sequence[int]) -> None:
     """A ValueError that names the argument, unless `value` has this shape."""
     if value.shape != tuple(shape):
         raise ValueError(f"{argument}: expected shape {tuple(shape)}, got {tuple(value.shape)}")

@@ -1,6 +1,5 @@
 """The vision transformers of the paper, the features that the decoder taps, and the recording of their attention."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
@@ -13,45 +12,13 @@ from timm.models import VisionTransformer
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from getam.backbone_specs import BackboneSpec
 from getam.images import IMAGE_MEAN, IMAGE_STD
 
 WeightStandardisation = Literal["released", "paper"]
 
 # The decoder's taps are numbered 1 to 4, and have these strides whatever the transformer's own.
 TAP_STRIDES = {"1": 4, "2": 8, "3": 16, "4": 32}
-
-
-@dataclass(frozen=True)
-class BackboneSpec:
-    """What there is to know of a backbone.
-
-    Attributes:
-        create: makes the timm model without its classifier; its argument asks for timm's pretrained weights.
-        stages: how many stages of the convolutional part are tapped; they come first.
-        blocks: indices of the transformer blocks tapped after them.
-        widths: channels of the four taps, finest first.
-        depth: how many blocks there are.
-        paper_start_layer: first block whose map the paper sums.
-    """
-
-    create: Callable[[bool], VisionTransformer]
-    stages: int
-    blocks: tuple[int, ...]
-    widths: tuple[int, int, int, int]
-    depth: int = 12
-    paper_start_layer: int = 0
-
-
-def released_start_layer(depth: int) -> int:
-    """First block whose map the released code sums: it takes the last six, whatever the backbone."""
-    return max(0, depth - 6)
-
-
-def _from_timm(name: str) -> Callable[[bool], VisionTransformer]:
-    def create(pretrained: bool) -> VisionTransformer:
-        return timm.create_model(name, pretrained=pretrained, num_classes=0)
-
-    return create
 
 
 class ConvStem(nn.Module):
@@ -80,7 +47,10 @@ class ConvStem(nn.Module):
         return self.norm(self.stages(self.stem(images)))
 
 
-def _create_micro_hybrid(pretrained: bool) -> VisionTransformer:
+def _create(spec: BackboneSpec, pretrained: bool) -> VisionTransformer:
+    """The model without its classifier."""
+    if spec.timm_name is not None:
+        return timm.create_model(spec.timm_name, pretrained=pretrained, num_classes=0)
     if pretrained:
         raise ValueError("vit_micro_hybrid is trained from scratch: there are no pretrained weights for it")
     return VisionTransformer(
@@ -92,36 +62,6 @@ def _create_micro_hybrid(pretrained: bool) -> VisionTransformer:
         num_classes=0,
         embed_layer=partial(HybridEmbed, backbone=ConvStem()),
     )
-
-
-_PLAIN = {"stages": 0, "blocks": (2, 5, 8, 11), "widths": (96, 192, 384, 768)}
-
-BACKBONES: dict[str, BackboneSpec] = {
-    "vitb_hybrid": BackboneSpec(
-        _from_timm("vit_base_r50_s16_384.orig_in21k_ft_in1k"),
-        stages=2,
-        blocks=(8, 11),
-        widths=(256, 512, 768, 768),
-        paper_start_layer=6,
-    ),
-    "vitb": BackboneSpec(_from_timm("vit_base_patch16_384.orig_in21k_ft_in1k"), **_PLAIN),
-    "deit": BackboneSpec(_from_timm("deit_base_patch16_384.fb_in1k"), **_PLAIN),
-    "deit_distilled": BackboneSpec(_from_timm("deit_base_distilled_patch16_384.fb_in1k"), **_PLAIN),
-    "vit_tiny": BackboneSpec(
-        _from_timm("vit_tiny_patch16_224.augreg_in21k_ft_in1k"),
-        stages=0,
-        blocks=(2, 5, 8, 11),
-        widths=(24, 48, 96, 192),
-    ),
-    "vit_micro_hybrid": BackboneSpec(_create_micro_hybrid, stages=2, blocks=(1, 3), widths=(48, 96, 96, 96), depth=4),
-}
-
-
-def backbone_spec(backbone: str) -> BackboneSpec:
-    """The entry of `BACKBONES`; an unknown name is a ValueError that lists the known ones."""
-    if backbone not in BACKBONES:
-        raise ValueError(f"unknown backbone {backbone!r}; known are {', '.join(BACKBONES)}")
-    return BACKBONES[backbone]
 
 
 class Features(NamedTuple):
@@ -146,7 +86,7 @@ class Backbone(nn.Module):
 
     def __init__(self, spec: BackboneSpec, pretrained: bool, weight_standardisation: WeightStandardisation):
         super().__init__()
-        self.vit = spec.create(pretrained)
+        self.vit = _create(spec, pretrained)
         self.tapped_stages = spec.stages
         self.tapped_blocks = spec.blocks
         if weight_standardisation == "released":

@@ -9,7 +9,7 @@ import safetensors
 from safetensors.torch import save_file
 from torch import Tensor
 
-from getam.backbones import backbone_spec
+from getam.backbone_specs import backbone_spec
 from getam.files import written
 from getam.network import SegmentationNetwork, build_model
 from getam.weights import CheckpointError, as_state_dict, load_exactly, read_state_dict

@@ -5,41 +5,26 @@ import logging
 import sys
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
+from importlib import import_module
 
-from getam.commands import (
-    check,
-    convert,
-    explain,
-    fetch,
-    label,
-    maps,
-    predict,
-    prepare,
-    refine,
-    saliency,
-    score,
-    submit,
-    train,
-    unpack,
-)
 from getam.interruption import Interrupted
 
-# In the order of the data flow.
-_COMMANDS = (
-    fetch,
-    unpack,
-    prepare,
-    saliency,
-    check,
-    train,
-    convert,
-    predict,
-    refine,
-    label,
-    maps,
-    score,
-    submit,
-    explain,
+# In the order of the data flow; each is a module of getam.commands.
+_VERBS = (
+    "fetch",
+    "unpack",
+    "prepare",
+    "saliency",
+    "check",
+    "train",
+    "convert",
+    "predict",
+    "refine",
+    "label",
+    "maps",
+    "score",
+    "submit",
+    "explain",
 )
 
 
@@ -47,8 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command: 0, 1 after an error that is the input's, or 130 (143) when interrupted (terminated)."""
     parser = argparse.ArgumentParser(prog="getam", description="GETAM: segmentation from image-level labels.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in _COMMANDS:
-        command.add(commands)
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    # All of them together import everything that there is, which takes seconds.
+    for verb in arguments[:1] if arguments[:1] and arguments[0] in _VERBS else _VERBS:
+        import_module(f"getam.commands.{verb}").add(commands)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="getam: %(message)s", stream=sys.stderr)
     for talkative in ("PIL", "matplotlib", "timm"):

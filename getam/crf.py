@@ -9,8 +9,7 @@ from torch import Tensor
 
 from getam import _native, torch_lattice
 from getam.arguments import check_choice, check_shape, check_whole
-
-BACKENDS = ("lattice", "pydensecrf")
+from getam.crf_settings import BACKENDS, check_settings
 
 # A pixel's sum may be this far from 1: float16 and bfloat16 pass, scores that are no probabilities do not.
 _SUM_TOLERANCE = 5e-3
@@ -97,19 +96,6 @@ def dense_crf_batch(
     at_once = max(1, min(threads, len(pairs)))
     with ThreadPoolExecutor(at_once) as pool:
         return list(pool.map(lambda pair: dense_crf(*pair, threads=threads // at_once, **settings), pairs))
-
-
-def check_settings(iterations: int, gaussian: tuple, bilateral: tuple, negligible: float) -> None:
-    """A ValueError that names the argument of `dense_crf`, unless each has a value it can have."""
-    check_whole(iterations=iterations)
-    for name, values, meaning in (
-        ("gaussian", gaussian, "(sigma_xy, compatibility)"),
-        ("bilateral", bilateral, "(sigma_xy, sigma_rgb, compatibility)"),
-    ):
-        if len(values) != meaning.count(",") + 1 or not all(0 < x < 1e30 for x in values):
-            raise ValueError(f"{name}: expected {meaning}, all above 0, got {values!r}")
-    if not 0 <= negligible < 1:
-        raise ValueError(f"negligible: expected a probability below 1, got {negligible!r}")
 
 
 def _checked(image_rgb: np.ndarray | Tensor, probabilities: np.ndarray | Tensor) -> tuple[Tensor, Tensor]:

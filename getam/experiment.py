@@ -11,18 +11,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from getam.activation import FUSIONS, METHODS
-from getam.backbones import BACKBONES
+from getam.backbone_specs import BACKBONES
+from getam.crf_settings import CrfSettings
 from getam.files import write_text
-from getam.network import SegmentationNetwork, build_model
-from getam.postprocessing import CrfSettings
+from getam.names import DILATIONS, FUSIONS, ITERATIONS, METHODS
 from getam.recipe import Recipe, load_recipe
-from getam.refinement import DILATIONS, ITERATIONS
+
+if TYPE_CHECKING:
+    from getam.network import SegmentationNetwork
 
 _Whole = Annotated[int, Field(ge=1)]
 _Positive = Annotated[float, Field(gt=0)]
@@ -205,8 +206,10 @@ class Experiment(_Section):
             chosen.get(section, {}).pop(key, None)
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
 
-    def build_network(self, num_classes: int, pretrained: bool = True) -> SegmentationNetwork:
+    def build_network(self, num_classes: int, pretrained: bool = True) -> "SegmentationNetwork":
         """The network before training; `pretrained` False leaves its ImageNet weights out."""
+        from getam.network import build_model  # with torch and timm, which settings alone need not wait for
+
         return build_model(
             self.network.backbone,
             num_classes,
@@ -225,7 +228,8 @@ class Experiment(_Section):
         return {**plain, "recipe": asdict(self.recipe)}
 
 
-EXPERIMENT = "experiment.yaml"
+# Files of a run's folder.
+EXPERIMENT, WEIGHTS, PROVENANCE = "experiment.yaml", "weights.safetensors", "provenance.json"
 _TRAINING_SECTIONS = ("seed", "data", "network", "recipe", "maps", "training")
 
 

@@ -34,7 +34,7 @@ def explain(
         network: a SegmentationNetwork, or a plain vision transformer of timm with a class token and its own head.
         image_rgb: uint8 (H, W, 3).
         classes: indices from 0; None: those that the network finds probable, at least the most probable one.
-        method: a name of `getam.activation.METHODS`.
+        method: a name of `getam.names.METHODS`.
         size: side of the square that the network sees; None: 320, or the size that timm's network was made for.
         refine: let the maps follow the image's edges (PAMR).
 

@@ -4,12 +4,15 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
-from torch import Tensor
 
 from getam.files import written
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # ImageNet's statistics, of values in 0..1: the released code normalises the input of every backbone with them.
 IMAGE_MEAN, IMAGE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -73,7 +76,7 @@ def mask_size(path: Path) -> tuple[int, int]:
         return image.height, image.width
 
 
-def check_image(image_rgb: np.ndarray | Tensor) -> np.ndarray:
+def check_image(image_rgb: "np.ndarray | Tensor") -> np.ndarray:
     """An image as an array; a ValueError unless it is uint8 (H, W, 3)."""
     image = np.asarray(image_rgb)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:

@@ -1,9 +1,13 @@
 """Scores from one confusion matrix over a whole data set (docs/method.md section 6)."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 
 from getam.images import UNKNOWN
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class ConfusionMatrix:
@@ -19,14 +23,14 @@ class ConfusionMatrix:
         self.num_classes = num_classes
         self.counts = np.zeros((num_classes, num_classes), np.int64)
 
-    def update(self, target: np.ndarray | torch.Tensor, prediction: np.ndarray | torch.Tensor) -> None:
+    def update(self, target: "np.ndarray | Tensor", prediction: "np.ndarray | Tensor") -> None:
         """Add label maps of one shape, whatever it is; pixels whose target is 255 are left out.
 
         Raises:
             ValueError: shapes differ, or a label is neither a class nor, in the target, 255.
         """
         target, prediction = (
-            x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x) for x in (target, prediction)
+            x.detach().cpu().numpy() if hasattr(x, "detach") else np.asarray(x) for x in (target, prediction)
         )
         if target.shape != prediction.shape:
             raise ValueError(f"target {target.shape} and prediction {prediction.shape} differ in shape")

@@ -6,7 +6,8 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from getam.backbones import TAP_STRIDES, Backbone, BackboneSpec, WeightStandardisation, backbone_spec
+from getam.backbone_specs import BackboneSpec, backbone_spec
+from getam.backbones import TAP_STRIDES, Backbone, WeightStandardisation
 from getam.classifiers import ClassTokenClassifier, PooledClassifier
 from getam.weights import load_pretrained
 
@@ -213,7 +214,7 @@ def build_model(
     """Build the network of the paper on one of its backbones.
 
     Args:
-        backbone: a key of `getam.backbones.BACKBONES`: vitb_hybrid, vitb, deit, deit_distilled, vit_tiny or
+        backbone: a key of `getam.backbone_specs.BACKBONES`: vitb_hybrid, vitb, deit, deit_distilled, vit_tiny or
             vit_micro_hybrid.
         num_classes: foreground classes C (VOC 20, COCO 80).
         pretrained: False for random weights, True for timm's ImageNet weights (a download), or the path of a

@@ -8,8 +8,6 @@ from itertools import islice
 from multiprocessing import forkserver, get_context
 from typing import TypeVar
 
-import torch
-
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
@@ -65,4 +63,6 @@ def _start_server() -> None:
 
 
 def _one_thread() -> None:
-    torch.set_num_threads(1)
+    # Where it comes later, it finds one thread in the environment.
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)

@@ -7,29 +7,13 @@ from pathlib import Path
 
 import torch
 
-from getam.arguments import check_choice
-from getam.crf import BACKENDS, check_settings, dense_crf
+from getam.crf import dense_crf
+from getam.crf_settings import CrfSettings
 from getam.images import IMAGE_SUFFIXES, read_image, write_mask
 from getam.parallel import map_unordered
 from getam.probabilities import read_probabilities
 
 _PROBABILITY_SUFFIXES = (".npy", ".npz")
-
-
-@dataclass(frozen=True)
-class CrfSettings:
-    """The arguments of `dense_crf`, and `bgr`: hand it the image in BGR order, as the released test script does."""
-
-    iterations: int = 20
-    gaussian: tuple[float, float] = (3, 3)
-    bilateral: tuple[float, float, float] = (83, 5, 4)
-    backend: str = "lattice"
-    negligible: float = 0.01
-    bgr: bool = False
-
-    def __post_init__(self):
-        check_settings(self.iterations, self.gaussian, self.bilateral, self.negligible)
-        check_choice("backend", self.backend, BACKENDS)
 
 
 @dataclass(frozen=True)

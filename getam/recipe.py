@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
-from getam.backbones import backbone_spec, released_start_layer
+from getam.backbone_specs import backbone_spec, released_start_layer
 
 Side = Literal["released", "paper"]
 
@@ -70,7 +70,7 @@ class Recipe:
         return 0.0 if self.optimiser == "released" else 5e-4
 
     def first_block(self, backbone: str) -> int:
-        """The first block whose map is summed, for a key of `getam.backbones.BACKBONES`."""
+        """The first block whose map is summed, for a key of `getam.backbone_specs.BACKBONES`."""
         spec = backbone_spec(backbone)
         return released_start_layer(spec.depth) if self.start_layer == "released" else spec.paper_start_layer
 

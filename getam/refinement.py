@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-ITERATIONS = 10
-DILATIONS = (1, 2, 4, 8, 12, 24)
+from getam.names import DILATIONS, ITERATIONS
 
 # The 3 x 3 window without its centre, as (row, column) steps.
 _NEIGHBOURS = tuple((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0))

@@ -11,8 +11,7 @@ from torch.distributed.nn.functional import all_reduce
 from torch.nn.parallel import DistributedDataParallel
 
 from getam.arguments import check_choice
-
-DEVICES = ("auto", "cpu", "cuda")
+from getam.names import DEVICES
 
 
 @dataclass(frozen=True)

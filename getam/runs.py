@@ -10,28 +10,28 @@ Every step goes on where an interrupted one has ended; files that were made from
 are made anew.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from getam import provenance
-from getam.checkpoints import load_network
-from getam.datasets.identity import images_digest, list_digest, training_data_digests
-from getam.datasets.loading import check_images
+from getam.crf_settings import CrfSettings
 from getam.datasets.prepared import DataSet, Split, open_dataset
 from getam.evaluation import Score, score_masks, write_score
-from getam.experiment import EXPERIMENT, Experiment, load_experiment, training_digest
+from getam.experiment import EXPERIMENT, WEIGHTS, Experiment, load_experiment, training_digest
 from getam.files import check_present, read_json, write_json
-from getam.inference import predict_files
-from getam.labelling import label_files
-from getam.map_quality import MapScores, score_maps, write_map_scores
-from getam.network import SegmentationNetwork
-from getam.postprocessing import CrfSettings, Job, refine_files
 from getam.shards import WHOLE, Shard
 from getam.takeover import NOTE, take_over
-from getam.training import WEIGHTS
+
+# Each step imports what it computes with itself: torch and timm take seconds, which scores need not wait for.
+if TYPE_CHECKING:
+    import torch
+
+    from getam.map_quality import MapScores
+    from getam.network import SegmentationNetwork
 
 
 class Run:
@@ -61,6 +61,8 @@ class Run:
             FileNotFoundError: there are no weights yet.
             ValueError: their classes are not the data set's.
         """
+        from getam.checkpoints import load_network
+
         network, classes = load_network(self.weights)
         if classes != self.dataset.classes:
             raise ValueError(f"{self.weights} knows other classes than {self.dataset.folder}")
@@ -78,6 +80,9 @@ class Run:
         Raises:
             FileNotFoundError: weights or an image are missing.
         """
+        from getam.datasets.loading import check_images
+        from getam.inference import predict_files
+
         split, settings = self.dataset.split(split_name), self.experiment.inference
         check_images(split)
         network = self.load_network(device)
@@ -94,6 +99,8 @@ class Run:
         self._note_end(folder, shard, len(ids))
 
     def _made_from(self, module: str, split: Split, settings: str, batch: int, shard: Shard) -> dict[str, object]:
+        from getam.datasets.identity import images_digest, list_digest
+
         return {
             "weights": provenance.file_digest(self.weights),
             "settings": settings,
@@ -119,6 +126,8 @@ class Run:
         Raises:
             FileNotFoundError: an image has neither a mask nor probabilities yet.
         """
+        from getam.postprocessing import Job, refine_files
+
         split = self.dataset.split(split_name)
         source = self.folder / split_name / "probabilities"
         if not (source / NOTE).is_file():
@@ -151,6 +160,9 @@ class Run:
         self, split_name: str, device: torch.device, shard: Shard = WHOLE, batch: int = 4, workers: int = 0
     ) -> Iterator[Path]:
         """Writes the pseudo labels of a split whose image labels are known, and yields each path; as `predict` does."""
+        from getam.datasets.identity import training_data_digests
+        from getam.labelling import label_files
+
         split = self.dataset.split(split_name)
         network = self.load_network(device)
         folder = self.pseudo_labels(split_name)
@@ -165,6 +177,9 @@ class Run:
 
     def score_maps(self, split_name: str, device: torch.device, batch: int = 4, workers: int = 0) -> MapScores:
         """Scores a split's raw maps at many thresholds and writes <split>/map_iou.csv (getam/map_quality.py)."""
+        from getam.datasets.loading import check_images
+        from getam.map_quality import score_maps, write_map_scores
+
         split = self.dataset.split(split_name)
         check_images(split)
         network = self.load_network(device)

@@ -23,7 +23,15 @@ from getam.checkpoints import read_description, save_network
 from getam.datasets.identity import training_data_digests
 from getam.datasets.loading import EpochBatches, TrainingImages, training_batches
 from getam.datasets.prepared import DataSet, Split, open_dataset
-from getam.experiment import Experiment, Network, Training, training_digest, write_experiment
+from getam.experiment import (
+    PROVENANCE,
+    WEIGHTS,
+    Experiment,
+    Network,
+    Training,
+    training_digest,
+    write_experiment,
+)
 from getam.files import write_json, written
 from getam.history import History, Window
 from getam.interruption import Interrupted, Wish, noticing_signals
@@ -37,7 +45,6 @@ from getam.replicas import Replica, replica, synchronise_batch_norm
 from getam.resuming import Checkpoints
 from getam.weights import CheckpointError
 
-WEIGHTS, PROVENANCE = "weights.safetensors", "provenance.json"
 _CHECKPOINTS = "checkpoints"
 # Links to both, which Snakemake knows nothing of: it removes the outputs of a job that it takes for incomplete.
 _FINISHED = "finished"

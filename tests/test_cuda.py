@@ -20,8 +20,8 @@ from getam import (
     saliency_target,
     train,
 )
-from getam.activation import METHODS
 from getam.history import read_history
+from getam.names import METHODS
 from tests.conftest import relative_error
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from getam import CheckpointError, build_model
-from getam.backbones import BACKBONES, Backbone, backbone_spec
+from getam.backbone_specs import BACKBONES, backbone_spec
+from getam.backbones import Backbone
 from tests.conftest import relative_error
 
 

@@ -9,8 +9,9 @@ from PIL import Image
 
 from getam import dense_crf
 from getam.cli import main
+from getam.crf_settings import CrfSettings
 from getam.images import palette
-from getam.postprocessing import CrfSettings, find_jobs, refine_files
+from getam.postprocessing import find_jobs, refine_files
 
 
 @pytest.fixture

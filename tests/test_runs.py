@@ -4,6 +4,8 @@ import csv
 import json
 import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -206,3 +208,17 @@ def test_a_released_checkpoint_as_a_run(released_state_dict, small_shapes, small
     command("predict", tmp_path / "run", "--split", "test", "--shard", "1/5")
     (path,) = (tmp_path / "run" / "test" / "probabilities").glob("*.npz")
     assert read_probabilities(path).shape == (6, 32, 32)
+
+
+@pytest.mark.parametrize("verb", ["score", "submit"])
+def test_what_needs_no_network_does_not_wait_for_torch(run, tmp_path, verb):
+    command("predict", run, "--split", "test", "--device", "cpu")
+    command("refine", run, "--split", "test", "--workers", 1)
+    arguments = [verb, str(run), "--split", "test"]
+    arguments += ["--output", str(tmp_path / "masks.tar.gz")] if verb == "submit" else ["--workers", "1"]
+    program = (
+        f"import sys; from getam.cli import main; status = main({arguments!r});"
+        "sys.exit(status or sorted({'torch', 'timm', 'scipy', 'cv2'} & set(sys.modules)) or None)"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr

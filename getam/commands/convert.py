@@ -6,7 +6,7 @@ from pathlib import Path
 from getam.checkpoints import load_released_checkpoint, save_network
 from getam.commands.options import HelpFormatter, add_settings, experiment_source
 from getam.datasets.prepared import open_dataset
-from getam.experiment import load_experiment, write_experiment
+from getam.experiment import PROVENANCE, WEIGHTS, load_experiment, write_experiment
 from getam.files import write_json
 from getam.provenance import file_digest, surroundings
 
@@ -31,7 +31,7 @@ def add(commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from getam.training import PROVENANCE, WEIGHTS, network_arguments
+    from getam.training import network_arguments
 
     experiment = load_experiment(options.experiment, dict(options.set))
     classes = open_dataset(experiment.data.dataset).classes

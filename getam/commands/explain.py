@@ -7,10 +7,10 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
-from getam.activation import METHODS
 from getam.commands.options import HelpFormatter, add_device
 from getam.files import written
 from getam.images import read_image
+from getam.names import METHODS
 from getam.pictures import heat
 from getam.replicas import choose_device
 
@@ -51,7 +51,7 @@ def _run(options: argparse.Namespace) -> None:
 
 def _own_network(options: argparse.Namespace) -> tuple[nn.Module, list[str]]:
     from getam.checkpoints import load_network
-    from getam.training import WEIGHTS
+    from getam.experiment import WEIGHTS
 
     if options.checkpoint is None:
         raise ValueError("explain: expected --checkpoint, or --timm")

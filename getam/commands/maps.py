@@ -3,7 +3,6 @@
 import argparse
 
 from getam.commands.options import HelpFormatter, add_device, add_experiment, add_reading, add_run, open_run
-from getam.replicas import choose_device
 
 
 def add(commands) -> None:
@@ -24,6 +23,8 @@ def add(commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from getam.replicas import choose_device
+
     run, device = open_run(options), choose_device(options.device)
     for split in options.split:
         scores = run.score_maps(split, device, options.batch, options.workers)

@@ -7,9 +7,9 @@ from pathlib import Path
 import yaml
 
 from getam.experiment import EXPERIMENT, load_experiment, parse_yaml, write_experiment
+from getam.names import DEVICES
 from getam.parallel import available_cores
 from getam.progress import progress
-from getam.replicas import DEVICES, choose_device
 from getam.shards import Shard
 
 
@@ -121,6 +121,8 @@ def _setting(text: str) -> tuple[str, object]:
 
 def over_splits(options: argparse.Namespace, verb: str) -> None:
     """Calls `predict` or `label` of a run for each split that was asked for."""
+    from getam.replicas import choose_device
+
     run, device = open_run(options), choose_device(options.device)
     for split in options.split:
         total = len(options.shard.of(run.dataset.split(split).ids))

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from getam.commands.options import HelpFormatter, add_experiment, add_shard, add_workers, follow, open_run
-from getam.crf import BACKENDS
-from getam.postprocessing import CrfSettings, find_jobs, refine_files
+from getam.crf_settings import BACKENDS, CrfSettings
+from getam.postprocessing import find_jobs, refine_files
 
 
 def add(commands) -> None:

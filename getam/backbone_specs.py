@@ -1,0 +1,59 @@
+"""What there is to know of each backbone before it is built; importable without torch and timm, which take seconds."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """What there is to know of a backbone.
+
+    Attributes:
+        timm_name: of the model whose weights it starts from; None: built here, trained from scratch.
+        stages: how many stages of the convolutional part are tapped; they come first.
+        blocks: indices of the transformer blocks tapped after them.
+        widths: channels of the four taps, finest first.
+        depth: how many blocks there are.
+        paper_start_layer: first block whose map the paper sums.
+    """
+
+    timm_name: str | None
+    stages: int
+    blocks: tuple[int, ...]
+    widths: tuple[int, int, int, int]
+    depth: int = 12
+    paper_start_layer: int = 0
+
+
+def released_start_layer(depth: int) -> int:
+    """First block whose map the released code sums: it takes the last six, whatever the backbone."""
+    return max(0, depth - 6)
+
+
+_PLAIN = {"stages": 0, "blocks": (2, 5, 8, 11), "widths": (96, 192, 384, 768)}
+
+BACKBONES: dict[str, BackboneSpec] = {
+    "vitb_hybrid": BackboneSpec(
+        "vit_base_r50_s16_384.orig_in21k_ft_in1k",
+        stages=2,
+        blocks=(8, 11),
+        widths=(256, 512, 768, 768),
+        paper_start_layer=6,
+    ),
+    "vitb": BackboneSpec("vit_base_patch16_384.orig_in21k_ft_in1k", **_PLAIN),
+    "deit": BackboneSpec("deit_base_patch16_384.fb_in1k", **_PLAIN),
+    "deit_distilled": BackboneSpec("deit_base_distilled_patch16_384.fb_in1k", **_PLAIN),
+    "vit_tiny": BackboneSpec(
+        "vit_tiny_patch16_224.augreg_in21k_ft_in1k",
+        stages=0,
+        blocks=(2, 5, 8, 11),
+        widths=(24, 48, 96, 192),
+    ),
+    "vit_micro_hybrid": BackboneSpec(None, stages=2, blocks=(1, 3), widths=(48, 96, 96, 96), depth=4),
+}
+
+
+def backbone_spec(backbone: str) -> BackboneSpec:
+    """The entry of `BACKBONES`; an unknown name is a ValueError that lists the known ones."""
+    if backbone not in BACKBONES:
+        raise ValueError(f"unknown backbone {backbone!r}; known are {', '.join(BACKBONES)}")
+    return BACKBONES[backbone]

@@ -79,6 +79,19 @@ def score_masks(split: Split, classes: Sequence[str], masks: Path, workers: int 
     return Score((BACKGROUND_NAME, *classes), sum(parts))
 
 
+def worst_images(split: Split, classes: Sequence[str], masks: Path, count: int) -> list[str]:
+    """Ids of the images whose masks have the lowest mIoU, each on its own, worst first.
+
+    Raises: as `score_masks`.
+    """
+    score_of = {}
+    for name in split.ids:
+        counts = _count(len(classes) + 1, [(split.mask(name), masks / f"{name}.png")])
+        if counts.any():
+            score_of[name] = Score((BACKGROUND_NAME, *classes), counts).miou()
+    return sorted(score_of, key=score_of.get)[:count]
+
+
 def _portions(pairs: list, size: int) -> Iterator[list]:
     return (pairs[start : start + size] for start in range(0, len(pairs), size))
 

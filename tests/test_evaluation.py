@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from getam import open_dataset
-from getam.evaluation import read_summary, score_masks, write_score
+from getam.evaluation import read_summary, score_masks, worst_images, write_score
 from getam.images import read_mask, write_mask
 
 CLASSES = 5
@@ -45,6 +45,23 @@ def test_scores_by_hand(masks, workers):
     frequencies = [(truth == label).sum() / counted.sum() for label in range(CLASSES + 1)]
     assert score.summary()["frequency weighted IoU"] == pytest.approx(np.dot(frequencies, iou))
     assert score.confusion.counts.sum() == ((prediction != 255) & counted).sum()
+
+
+def test_worst_images(masks):
+    split, truths, predictions, folder = masks
+    score_of = {}
+    for name, truth, prediction in zip(split.ids, truths, predictions, strict=True):
+        counted = truth != 255
+        ious = []
+        for label in range(CLASSES + 1):
+            hit = (truth == label) & (prediction == label) & counted
+            either = ((truth == label) | (prediction == label)) & counted
+            ious += [hit.sum() / either.sum()] if either.any() else []
+        score_of[name] = np.mean(ious)
+    expected = sorted(score_of, key=score_of.get)
+    classes = [f"class {c}" for c in range(1, CLASSES + 1)]
+    assert worst_images(split, classes, folder, 3) == expected[:3]
+    assert worst_images(split, classes, folder, 99) == expected
 
 
 def test_files(masks, tmp_path):

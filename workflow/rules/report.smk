@@ -76,7 +76,8 @@ rule panels:
     params:
         folder=subpath(input.weights, parent=True),
         images=8,
-        code=[digest_of("panels.py"), step_digest("getam.explaining", "getam.pictures")],
+        worst=4,
+        code=[digest_of("panels.py"), step_digest("getam.explaining", "getam.pictures", "getam.evaluation")],
     script:
         "../scripts/panels.py"
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from getam import explain
+from getam.evaluation import worst_images
 from getam.images import read_image, read_mask
 from getam.pictures import draw_sheet, heat, painted
 from getam.runs import Run
@@ -17,10 +18,12 @@ sizes = run.experiment.inference.sizes
 folder, saliency = run.folder / split.name, run.experiment.data.saliency
 columns = ["image", *(["saliency"] if saliency else []), "activation", "pseudo label", "prediction"]
 columns += ["truth"] if split.masks else []
+chosen = [split.ids[int(i)] for i in np.linspace(0, len(split) - 1, min(len(split), snakemake.params.images))]
+worst = worst_images(split, run.dataset.classes, folder / "masks", snakemake.params.worst) if split.masks else []
+labels = dict(zip(split.ids, split.labels, strict=True))
 rows = []
-for i in np.linspace(0, len(split) - 1, min(len(split), snakemake.params.images)).astype(int):
-    name, image = split.ids[i], read_image(split.image(split.ids[i]))
-    present = np.flatnonzero(split.labels[i]).tolist()
+for name, remark in [*((name, "") for name in chosen), *((name, "of the worst: ") for name in worst)]:
+    image, present = read_image(split.image(name)), np.flatnonzero(labels[name]).tolist()
     maps = explain(network, image, present, run.experiment.maps.method, size=sizes[len(sizes) // 2])
     pictures = {
         "image": image,
@@ -33,5 +36,6 @@ for i in np.linspace(0, len(split) - 1, min(len(split), snakemake.params.images)
         pictures["saliency"] = painted(image, np.where(salient, 255, 0).astype(np.uint8))
     if split.masks:
         pictures["truth"] = painted(image, read_mask(split.mask(name)))
-    rows.append((f"{name}: {', '.join(run.dataset.classes[c] for c in present)}", [pictures[c] for c in columns]))
+    caption = f"{remark}{name}: {', '.join(run.dataset.classes[c] for c in present)}"
+    rows.append((caption, [pictures[column] for column in columns]))
 draw_sheet(Path(snakemake.output[0]), columns, rows)

@@ -4,7 +4,7 @@
 #   snakemake results/voc_val_miou/voc_deit.csv      one row of it
 #   snakemake results/released/voc_val_miou.csv      the same from the authors' checkpoints, without training
 #   snakemake results/paper.csv                      every number of the paper
-#   snakemake results/report.html                    tables, curves and pictures of all that is there
+#   snakemake results/report.html                    the page: the tables of `report` (config/config.yaml)
 #   snakemake --configfile config/demo.yaml          the drawn data set, in minutes
 from snakemake.utils import min_version
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from filelock import FileLock
 
-from getam.files import readable_size, write_text
+from getam.files import locked, readable_size, write_text
 
 SCHEMES = ("http://", "https://", "gdrive:", "onedrive:")
 _KEYS = {"file", "urls", "size", "sha256", "md5", "page"}
@@ -162,9 +161,8 @@ class Lock:
         """Keeps what was found, unless an entry is there or the registry knows better."""
         if not archive.needs_lock:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         # Fetches of other archives, which run at the same time in a workflow, add theirs.
-        with FileLock(self.path.with_name(f".{self.path.name}.lock")):
+        with locked(self.path):
             entries = Lock(self.path)._entries
             if archive.name in entries:
                 return

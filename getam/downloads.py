@@ -8,10 +8,9 @@ from pathlib import Path
 
 import gdown
 import requests
-from filelock import FileLock
 
 from getam.archives import Archive, Content, Digest, Lock, by_hand, disagreement, verify
-from getam.files import check_free_space, naming_a_full_disk
+from getam.files import check_free_space, locked, naming_a_full_disk
 from getam.progress import progress
 
 _CHUNK = 2**14  # what is lost of a broken transfer is less than one
@@ -63,7 +62,7 @@ def fetch(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / archive.file
     # One process transfers; others wait, and find the file.
-    with FileLock(folder / f".{archive.file}.lock"):
+    with locked(path):
         if path.exists():
             content = verify(archive, path, lock)
         else:

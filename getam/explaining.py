@@ -25,6 +25,9 @@ def explain(
     classes: Sequence[int] | None = None,
     method: str = "getam",
     *,
+    start_layer: int | None = None,
+    fusion: str = "sum",
+    heads: str = "released",
     size: int | None = None,
     refine: bool = True,
 ) -> dict[int, Tensor]:
@@ -35,6 +38,7 @@ def explain(
         image_rgb: uint8 (H, W, 3).
         classes: indices from 0; None: those that the network finds probable, at least the most probable one.
         method: a name of `getam.names.METHODS`.
+        start_layer, fusion, heads: as `activation_maps` takes them.
         size: side of the square that the network sees; None: 320, or the size that timm's network was made for.
         refine: let the maps follow the image's edges (PAMR).
 
@@ -58,7 +62,7 @@ def explain(
         chosen = _probable(logits, ours) if classes is None else _checked(classes, len(logits))
         labels = torch.zeros(1, len(logits), device=device)
         labels[0, chosen] = 1
-        maps = activation_maps(network, images, labels, method)[:, chosen]
+        maps = activation_maps(network, images, labels, method, start_layer, fusion, heads)[:, chosen]
     if refine:
         maps = refine_maps(maps, rgb)
     maps = F.interpolate(maps, image.shape[:2], mode="bilinear", align_corners=False)

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock
+
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -26,6 +28,17 @@ def written(path: Path) -> Iterator[Path]:
             unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One process at a time works on `path`, a file or a folder; others wait.
+
+    The lock is the kernel's, on a hidden file beside `path`: it does not outlive a process that is killed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        yield
 
 
 @contextmanager

@@ -66,6 +66,8 @@ class Checkpoints:
     def remove(self) -> None:
         """Removes all checkpoints, and the folder if nothing else is in it."""
         self.remove_after(-1)
+        for unfinished in self._folder.glob(".*.pt.*"):
+            unfinished.unlink()
         if self._folder.is_dir() and not any(self._folder.iterdir()):
             self._folder.rmdir()
 

@@ -1,7 +1,7 @@
-"""A run: the folder of one experiment, and the steps that follow its training (DESIGN: results/experiments/<name>).
+"""A run: the folder of one experiment, and the steps that follow its training (results/experiments/<name>).
 
     experiment.yaml  history.csv  weights.safetensors  provenance.json
-    <split>/probabilities/<id>.npz   masks/<id>.png   masks_without_crf/<id>.png   iou.csv   confusion.csv
+    <split>/probabilities/<id>.npz   masks/<id>.png   masks_without_crf/<id>.png   iou.csv   iou_confusion.csv
     <split>/pseudo_labels/<id>.png   pseudo_label_iou.csv   map_iou.csv   map_iou_thresholds.csv
 
 In a folder of many files, complete-<i>-of-<n>.json says what they were made from, and that shard i of n is whole.
@@ -168,6 +168,7 @@ class Run:
         folder = self.pseudo_labels(split_name)
         made_from = self._made_from("getam.labelling", split, training_digest(self.experiment), batch, shard)
         made_from |= training_data_digests(self.dataset, split, self.experiment.data.saliency)
+        made_from["precision"] = self.experiment.inference.precision
         done = take_over(folder, made_from, ".png")
         ids = shard.of(split.ids)
         finished, waiting = _whole_batches(ids, batch, {name for name in ids if f"{name}.png" in done})

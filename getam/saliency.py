@@ -17,16 +17,15 @@ from getam import background_detection, images, provenance, u2net
 from getam.arguments import check_choice
 from getam.background_detection import background_saliency, border_saliency
 from getam.datasets.prepared import DESCRIPTION, DataSet
-from getam.files import check_present, write_json
+from getam.files import check_present, read_json, write_json
 from getam.images import BACKGROUND, IMAGE_SUFFIXES, image_size, read_grey, read_image, read_mask, write_grey
 from getam.parallel import map_unordered
-from getam.takeover import take_over
+from getam.takeover import NOTE, take_over
 from getam.u2net import u2net_saliency
 
 SOURCES = ("background", "border", "u2net", "folder", "truth")
 _LIBRARIES = ("numpy", "scipy", "scikit-image", "pillow", "onnxruntime")
 OTSU, KEEP = "otsu", "keep"
-MANIFEST = "saliency.json"
 _DEFAULT_THRESHOLDS = {"background": OTSU, "border": OTSU, "u2net": 127, "folder": KEEP, "truth": KEEP}
 
 
@@ -63,9 +62,10 @@ class SaliencySettings:
 def make_saliency(
     dataset: DataSet, splits: list[str], folder: Path, settings: SaliencySettings, workers: int = 1
 ) -> Iterator[Path]:
-    """Writes <id>.png for every image of the splits, then saliency.json, and yields each path as it is done.
+    """Writes <id>.png for every image of the splits, then complete-<split>.json, and yields each path as it is done.
 
-    Maps that an interrupted run of the same settings, data and code has left are kept; others are removed.
+    Maps that an interrupted run of the same settings, data and code has left are kept, those of other splits too; all
+    others are removed.
 
     Raises:
         FileNotFoundError: an image, a map or the ONNX file is missing.
@@ -81,16 +81,26 @@ def make_saliency(
     elif settings.source == "truth":
         sources = _masks(dataset, splits)
     made_with = _made_with(dataset, settings)
-    (folder / MANIFEST).unlink(missing_ok=True)
-    # Maps of a folder are only copied: quicker than to find out whether the originals have changed.
-    done = take_over(folder, made_with, ".png", reuse=not sources)
+    is_new = not (folder / NOTE).is_file() or read_json(folder / NOTE) != made_with
+    for split in ["*"] if is_new else splits:
+        for manifest in folder.glob(_manifest(split)):
+            manifest.unlink()
+    done = take_over(folder, made_with, ".png")
+    if sources:
+        # Maps of a folder are only copied: quicker than to find out whether the originals have changed.
+        done = set()
     jobs = [(path, sources.get(name), folder / f"{name}.png") for name, path in photographs.items()]
     for _, _, target in jobs:
         if target.name in done:
             yield target
     waiting = [job for job in jobs if job[2].name not in done]
     yield from map_unordered(partial(_write_map, settings), waiting, max(1, min(workers, len(waiting))))
-    write_json(folder / MANIFEST, {**made_with, "splits": splits, "maps": len(jobs)})
+    for split in map(dataset.split, splits):
+        write_json(folder / _manifest(split.name), {**made_with, "split": split.name, "maps": len(split)})
+
+
+def _manifest(split: str) -> str:
+    return f"complete-{split}.json"
 
 
 def _photographs(dataset: DataSet, splits: list[str]) -> dict[str, Path]:

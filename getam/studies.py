@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from getam.experiment import load_experiment
+from getam.names import SPLITS
+
 Config = Mapping[str, Any]
 # What of a run is scored -> name of the file of its scores. Maps are scored as they are, the others as masks.
 MASKS = {"masks": "iou", "masks_without_crf": "iou_without_crf", "pseudo_labels": "pseudo_label_iou"}
@@ -29,7 +32,7 @@ class Row:
         minus: entry whose number is subtracted: the paper gives some numbers as differences only.
         split, what: which masks of the run are scored (a key of `WHAT`).
         paper: published value in points of mIoU, or None.
-        tolerance: how far away, in points, a reproduction may lie.
+        tolerance: how far away, in points, a reproduction may lie; where there is a published value to reproduce.
         state: of a number that no run can give: why.
         submission: entry whose archive for the evaluation server stands for the number.
         source, note: where the published value was found; what else there is to say.
@@ -41,7 +44,7 @@ class Row:
     split: str = "val"
     what: str = "masks"
     paper: float | None = None
-    tolerance: float = 1.0
+    tolerance: float | None = None
     state: str | None = None
     submission: str | None = None
     source: str = ""
@@ -127,9 +130,13 @@ def runs_of_row(row: Row, config: Config) -> tuple[list[str], list[str]]:
         return [], []
     if not row.minus:
         return runs_of(row.experiment, config), []
-    first, second = (_seeds(entry_of(name, config), config) for name in (row.experiment, row.minus))
-    shared = [seed for seed in first if seed in second]
-    return runs_of(row.experiment, config, shared), runs_of(row.minus, config, shared)
+    trained = [name for name in (row.experiment, row.minus) if "checkpoint" not in entry_of(name, config)]
+    seeds = [_seeds(entry_of(name, config), config) for name in trained]
+    shared = [seed for seed in seeds[0] if seed in seeds[-1]] if seeds else [0]
+    first, second = (runs_of(name, config, shared) for name in (row.experiment, row.minus))
+    pairs = max(len(first), len(second)) if shared else 0
+    # A released checkpoint is one run, whatever it is compared with.
+    return (first * pairs)[:pairs], (second * pairs)[:pairs]
 
 
 def rows_of(table: str, config: Config) -> list[Row]:
@@ -159,11 +166,17 @@ def check_studies(config: Config, archives: Iterable[str]) -> None:
         ValueError: what is missing, and where it is named.
     """
     for name in config["experiments"]:
+        try:
+            load_experiment(settings_of(name, config))
+        except ValueError as error:
+            raise ValueError(f"experiments.{name}: {str(error).removeprefix('experiment: ')}") from None
         data = settings_of(name, config)["data"]
         for kind, key in (("datasets", "dataset"), ("saliency", "saliency")):
             folder, _, last = (data[key] or "").rpartition("/")
             if folder == f"resources/{kind}":
                 _check(f"experiments.{name}.data.{key}", last, config[kind])
+        if "split" in data:
+            _check_split(f"experiments.{name}.data.split", data["split"], name, config)
         if (checkpoint := entry_of(name, config).get("checkpoint")) is not None:
             _check(f"experiments.{name}.checkpoint", checkpoint, archives)
     for kind in ("datasets", "saliency"):
@@ -181,10 +194,19 @@ def check_studies(config: Config, archives: Iterable[str]) -> None:
             for name in (row.experiment, row.minus, row.submission):
                 if name is not None:
                     _check(f"tables.{table}, row {row.row!r}", name, config["experiments"])
+                    _check_split(f"tables.{table}, row {row.row!r}: split", row.split, name, config)
             if not (row.experiment or row.state or row.submission):
                 raise ValueError(f"tables.{table}: row {row.row!r} needs an experiment, or a state that says why not")
+            if row.experiment and row.paper is not None and row.tolerance is None:
+                raise ValueError(f"tables.{table}: row {row.row!r} has a published number, and needs a tolerance")
             if row.experiment and not runs_of_row(row, config)[0]:
                 raise ValueError(f"tables.{table}: the entries of row {row.row!r} have no seed in common")
+
+
+def _check_split(where: str, split: str, experiment: str, config: Config) -> None:
+    folder, _, dataset = settings_of(experiment, config)["data"]["dataset"].rpartition("/")
+    if folder == "resources/datasets":
+        _check(where, split, SPLITS[config["datasets"][dataset]["kind"]])
 
 
 def _check(where: str, name: str, known: Iterable[str]) -> None:

@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-from filelock import FileLock
-
-from getam.files import read_json, write_json
+from getam.files import locked, read_json, write_json
 
 NOTE = "settings.json"
 
 
-def take_over(folder: Path, made_from: dict[str, object], suffix: str, reuse: bool = True) -> set[str]:
+def take_over(folder: Path, made_from: dict[str, object], suffix: str) -> set[str]:
     """Names of the files of a folder that may stay, as they were made from the same; all others are removed.
 
     The note is written first, so that files of an interrupted run are known. Several processes may call this at once,
@@ -18,16 +16,14 @@ def take_over(folder: Path, made_from: dict[str, object], suffix: str, reuse: bo
     Args:
         made_from: what a file depends on, but for its image.
         suffix: of the files.
-        reuse: False removes them even so.
 
     Raises:
         ValueError: there are such files, but no note: something else has made them.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     note = folder / NOTE
-    with FileLock(folder / f".{NOTE}.lock"):
+    with locked(note):
         there = [path for path in folder.iterdir() if path.suffix == suffix and not path.name.startswith(".")]
-        if reuse and note.is_file() and read_json(note) == made_from:
+        if note.is_file() and read_json(note) == made_from:
             return {path.name for path in there}
         if there and not note.is_file():
             raise ValueError(

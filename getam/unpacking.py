@@ -13,7 +13,7 @@ from lzma import LZMAError
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, NamedTuple
 
-from getam.files import check_free_space, naming_a_full_disk, read_json, readable_size, write_json
+from getam.files import check_free_space, locked, naming_a_full_disk, read_json, readable_size, write_json
 from getam.progress import progress
 from getam.provenance import file_digest
 
@@ -52,7 +52,8 @@ def unpack(
 ) -> dict:
     """Unpacks a tar (also gz, bz2, xz) or zip archive into a folder and returns its manifest.
 
-    The files are written into a hidden folder first and moved when all of them are there; then the manifest is written:
+    One process at a time unpacks an archive into a folder; others wait, and find it done. The files are written into a
+    hidden folder first and moved when all of them are there; then the manifest is written:
     `archive`, its `sha256`, `only`, and the number of `files`, their `bytes` and the `folders` with their numbers of
     files. Where a manifest of the same archive is there, and as many files as it counts, nothing is done.
 
@@ -70,6 +71,13 @@ def unpack(
     """
     if not archive.is_file():
         raise FileNotFoundError(f"no archive {archive}")
+    with locked(target / archive.name):
+        return _unpack_alone(archive, target, only, manifest, sha256, times_larger)
+
+
+def _unpack_alone(
+    archive: Path, target: Path, only: Sequence[str], manifest: Path | None, sha256: str | None, times_larger: float
+) -> dict:
     manifest = manifest or target / f"{archive.name}.json"
     made_of = {"archive": archive.name, "sha256": sha256 or file_digest(archive), "only": list(only)}
     before = read_json(manifest) if manifest.is_file() else {}

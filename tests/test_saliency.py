@@ -65,7 +65,7 @@ def test_without_training(dataset, tmp_path):
     for name in IDS:
         expected = np.rint(255 * background_saliency(read_image(dataset.split("val").image(name))))
         assert np.array_equal(read_mask(folder / f"{name}.png", (64, 64)), expected)
-    assert read_json(folder / "saliency.json")["maps"] == 3
+    assert read_json(folder / "complete-val.json")["maps"] == 3
 
 
 def test_the_truth_itself(dataset, tmp_path):
@@ -119,6 +119,10 @@ def test_folder(dataset, tmp_path):
     run(dataset, tmp_path / "ours", source="folder", path=tmp_path / "theirs")
     for name in IDS:
         assert np.array_equal(read_mask(tmp_path / "ours" / f"{name}.png"), maps[name])
+    # Another split leaves these.
+    write_grey(tmp_path / "theirs" / "test_00000.png", maps[IDS[0]])
+    run(dataset, tmp_path / "ours", "test", source="folder", path=tmp_path / "theirs")
+    assert len(list((tmp_path / "ours").glob("*.png"))) == 4
     # A changed original is taken over: nothing is kept.
     write_grey(tmp_path / "theirs" / "0" / f"{IDS[0]}.png", maps[IDS[1]])
     run(dataset, tmp_path / "ours", source="folder", path=tmp_path / "theirs", threshold=99)
@@ -136,7 +140,7 @@ def test_bad_folders(dataset, tmp_path):
     write_grey(theirs / f"{IDS[2]}.png", np.zeros((64, 60), np.uint8))
     with pytest.raises(ValueError, match=r"val_00002\.png: expected 64 x 64 pixels as its image has, found 60 x 64"):
         run(dataset, tmp_path / "ours", source="folder", path=theirs)
-    assert not (tmp_path / "ours" / "saliency.json").exists()
+    assert not (tmp_path / "ours" / "complete-val.json").exists()
     write_grey(theirs / "again" / f"{IDS[2]}.png", np.zeros((64, 64), np.uint8))
     with pytest.raises(ValueError, match="two saliency maps of val_00002"):
         run(dataset, tmp_path / "ours", source="folder", path=theirs)
@@ -167,7 +171,7 @@ def test_an_interrupted_run_is_taken_up(dataset, tmp_path):
     jobs = make_saliency(dataset, ["val"], folder, SaliencySettings())
     kept = next(jobs)
     jobs.close()
-    assert not (folder / "saliency.json").exists()
+    assert not (folder / "complete-val.json").exists()
     os.utime(kept, (1, 1))
     assert len(run(dataset, folder)) == 3
     assert kept.stat().st_mtime == 1
@@ -176,8 +180,10 @@ def test_an_interrupted_run_is_taken_up(dataset, tmp_path):
     run(dataset, folder, "test")
     assert kept.stat().st_mtime == 1
     assert len(list(folder.glob("*.png"))) == 4
+    assert {path.name for path in folder.glob("complete-*")} == {"complete-val.json", "complete-test.json"}
     # Other settings, other data: everything anew.
     run(dataset, folder, threshold=3)
+    assert not (folder / "complete-test.json").exists()
     assert kept.stat().st_mtime > 1
     os.utime(kept, (1, 1))
     shapes.prepare(dataset.folder, ShapesSettings(train=1, val=3, test=1, seed=5))

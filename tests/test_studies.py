@@ -78,6 +78,12 @@ def test_no_other_number_is_the_papers(config):
     assert sum(row.paper is not None for table in config["tables"] for row in rows_of(table, config)) == 22
 
 
+def test_nothing_of_the_papers_stands_beside_the_photographs(config):
+    config = overlaid(config, own := read("voc_subset.yaml"))
+    for table in own["tables"]:
+        assert {(row.paper, row.source, row.note) for row in rows_of(table, config)} == {(None, "", "")}
+
+
 def test_what_an_entry_extends(config):
     config["recipes"]["base"] = {"recipe": "paper", "training": {"epochs": 3, "dense_energy": {"weight": 0}}, "seed": 5}
     config["experiments"] = {
@@ -106,6 +112,10 @@ def test_seeds(config):
     assert runs_of("voc_deit", config) == ["voc_deit-seed1", "voc_deit-seed2"]
     row = Row("difference", experiment="voc_vitb", minus="voc_deit")
     assert runs_of_row(row, config) == (["voc_vitb-seed1"], ["voc_deit-seed1"])
+    row = Row("difference", experiment="voc_vitb", minus="released_voc_deit")
+    assert runs_of_row(row, config) == (["voc_vitb", "voc_vitb-seed1"], ["released_voc_deit"] * 2)
+    row = Row("difference", experiment="released_voc_vitb", minus="released_voc_deit")
+    assert runs_of_row(row, config) == (["released_voc_vitb"], ["released_voc_deit"])
     assert "seeds" not in settings_of("voc_deit-seed1", config)
     row = rows_of("pseudo_label_quality", config)[0]
     assert score_file(row, "voc_vitb_hybrid-seed1") == "voc_vitb_hybrid-seed1/train/pseudo_label_iou.csv"
@@ -134,6 +144,12 @@ def test_wrong_rows(config):
     config["tables"]["recipes"]["rows"][-1:] = [{"row": "z", "experiment": "voc_deit", "minus": "voc_vitb_hybrid"}]
     with pytest.raises(ValueError, match=r"tables\.recipes: the entries of row 'z' have no seed in common"):
         check_studies(config, read("archives.yaml"))
+    config["tables"]["recipes"]["rows"][-1:] = [{"row": "w", "experiment": "voc_deit", "paper": 1.5}]
+    with pytest.raises(ValueError, match=r"tables\.recipes: row 'w' has a published number, and needs a tolerance"):
+        check_studies(config, read("archives.yaml"))
+    config["tables"]["recipes"]["rows"][-1:] = [{"row": "v", "experiment": "voc_deit", "split": "vall"}]
+    with pytest.raises(ValueError, match=r"tables\.recipes, row 'v': split: there is no 'vall'; did you mean val"):
+        check_studies(config, read("archives.yaml"))
     config["tables"]["recipes"]["rows"][-1:] = [{"row": "y"}]
     with pytest.raises(ValueError, match=r"tables\.recipes: row 'y' needs an experiment, or a state"):
         check_studies(config, read("archives.yaml"))
@@ -147,11 +163,30 @@ def test_wrong_rows(config):
             {"experiments": {"voc_deit": {"data": {"dataset": "resources/datasets/vok"}}}},
             r"experiments\.voc_deit\.data\.dataset: there is no 'vok'; did you mean voc",
         ),
+        (
+            {"experiments": {"voc_deit": {"data": {"split": "train_agu"}}}},
+            r"experiments\.voc_deit\.data\.split: there is no 'train_agu'; did you mean train_aug",
+        ),
         ({"report": ["nope"]}, r"report: there is no 'nope'"),
         ({"saliency": {"voc": {"dataset": "vox"}}}, r"saliency\.voc\.dataset: there is no 'vox'; did you mean voc"),
         ({"datasets": {"voc": {"archives": ["sbb"]}}}, r"datasets\.voc\.archives: there is no 'sbb'; did you mean sbd"),
     ],
 )
-def test_names_of_nothing(config, change, message):
+def test_wrong_names(config, change, message):
     with pytest.raises(ValueError, match=message):
         check_studies(overlaid(config, change), read("archives.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"recipe": {"mining_quantile": 5}}, r"experiments\.voc_deit: .*mining_quantile is between 0 and 1, not 5"),
+        ({"training": {"optimiser": "adamw"}}, r"experiments\.voc_deit: .*weight_decay: adamw needs one"),
+        ({"maps": {"start_layer": 40}}, r"experiments\.voc_deit: .*maps\.start_layer: deit has blocks 0 to 11"),
+        ({"training": {"crop": 250}}, r"experiments\.voc_deit: training\.crop: .*multiple of 32, not 250"),
+    ],
+)
+def test_values_that_cannot_be(config, change, message):
+    config["experiments"]["voc_deit"] = overlaid(dict(config["experiments"]["voc_deit"]), change)
+    with pytest.raises(ValueError, match=message):
+        check_studies(config, read("archives.yaml"))

@@ -52,8 +52,13 @@ def write_zip(path: Path, files: dict[str, bytes] = FILES, entries: tuple = ()) 
 
 
 def found_in(folder: Path) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".json")
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".json", ".lock"))
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def left_in(folder: Path) -> list[str]:
+    """But for locks, which stay."""
+    return [path.name for path in folder.iterdir() if path.suffix != ".lock"]
 
 
 @pytest.mark.parametrize("kind", ["w", "w:gz", "w:bz2", "w:xz", "zip"])
@@ -72,7 +77,7 @@ def test_round_trip(tmp_path, kind):
     }
     assert manifest == expected
     assert read_json(tmp_path / "out" / "archive.json") == expected
-    assert not list((tmp_path / "out").glob(".*"))
+    assert not any(name.startswith(".") for name in left_in(tmp_path / "out"))
     mode = (tmp_path / "out" / "other" / "c.txt").stat().st_mode
     assert not mode & (stat.S_ISUID | stat.S_IXUSR)
 
@@ -141,7 +146,7 @@ def test_refused(tmp_path, entry, reason):
     with pytest.raises(ValueError, match=r"a\.tar is refused") as caught:
         unpack(archive, tmp_path / "out")
     assert reason in str(caught.value)
-    assert list((tmp_path / "out").iterdir()) == []
+    assert left_in(tmp_path / "out") == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tar", "out"]
 
 
@@ -164,7 +169,7 @@ def test_refused_in_a_zip(tmp_path, entry, reason):
     archive = write_zip(tmp_path / "a.zip", entries=((entry, b"/etc/passwd"),))
     with pytest.raises(ValueError, match=reason):
         unpack(archive, tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert left_in(tmp_path / "out") == []
 
 
 def test_password(tmp_path):
@@ -184,7 +189,7 @@ def test_bomb(tmp_path, kind):
     assert archive.stat().st_size < 100_000
     with pytest.raises(ValueError, match=r"bomb is refused: its files would take more than \d\.\d MiB"):
         unpack(archive, tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert left_in(tmp_path / "out") == []
     assert unpack(archive, tmp_path / "out", times_larger=2000)["bytes"] == 30_000_000
 
 
@@ -198,7 +203,7 @@ def test_a_lying_header_does_not_help(tmp_path):
     archive.write_bytes(content)
     with pytest.raises(ValueError, match="is damaged"):
         unpack(archive, tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert left_in(tmp_path / "out") == []
 
 
 @pytest.mark.parametrize("kind", ["w", "w:gz", "zip"])
@@ -209,7 +214,7 @@ def test_damaged(tmp_path, kind):
     archive.write_bytes(archive.read_bytes()[:100_000])
     with pytest.raises(ValueError, match="archive is damaged, or no tar or zip archive"):
         unpack(archive, tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert left_in(tmp_path / "out") == []
     archive.write_text("<html>")
     with pytest.raises(ValueError, match="archive is damaged, or no tar or zip archive"):
         unpack(archive, tmp_path / "out")
@@ -228,7 +233,7 @@ def test_a_tar_that_ends_early(tmp_path, where):
     archive.write_bytes(archive.read_bytes()[:length])
     with pytest.raises(ValueError, match=r"archive\.tar is damaged"):
         unpack(archive, tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert left_in(tmp_path / "out") == []
 
 
 def test_a_broken_header(tmp_path):
@@ -279,7 +284,7 @@ def test_a_name_that_is_no_text(tmp_path):
     archive = write_tar(tmp_path / "a.tar", {"folder\udcff/a": b""})
     with pytest.raises(ValueError, match=r"a\.tar is damaged.*can't encode"):
         unpack(archive, tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert left_in(tmp_path / "out") == []
 
 
 def test_a_tar_of_the_folder_itself(tmp_path):
@@ -310,14 +315,26 @@ def test_killed_while_unpacking(tmp_path):
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert [path.name for path in out.iterdir()] == [".unpacking-many.tar"]
+    assert left_in(out) == [".unpacking-many.tar"]
     assert unpack(archive, out)["files"] == 20_000
+    assert found_in(out) == files
+
+
+def test_two_at_once(tmp_path):
+    """The second waits for the first, and finds its work."""
+    files = {f"folder/{i:05d}.txt": b"" for i in range(3_000)}
+    archive, out = write_tar(tmp_path / "many.tar", files), tmp_path / "out"
+    command = [sys.executable, "-m", "getam.cli", "unpack", archive, "--into", out]
+    both = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    errors = [process.communicate()[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], errors
+    assert sum("unpack many.tar" in text for text in errors) == 1
     assert found_in(out) == files
 
 
 def test_full_disk(small_disk, tmp_path):
     archive = write_tar(tmp_path / "a.tar", {"a": os.urandom(700_000), "b": os.urandom(700_000)})
-    command = f"{sys.executable} -m getam.cli unpack {archive} --into $0/out; find $0/out -type f"
+    command = f"{sys.executable} -m getam.cli unpack {archive} --into $0/out; find $0/out -type f ! -name '*.lock'"
     done = subprocess.run(small_disk("sh", "-c", command), capture_output=True, text=True, check=False)
     assert "b of a.tar needs 683.6 KiB on the disk" in done.stderr
     assert done.stdout.splitlines() == ["a.tar is not in config/archives.yaml: unpacked unverified"]

@@ -6,7 +6,16 @@ from pathlib import Path
 
 import yaml
 
-from getam.experiment import EXPERIMENT, load_experiment, parse_yaml, write_experiment
+from getam.experiment import (
+    EXPERIMENT,
+    PROVENANCE,
+    Experiment,
+    load_experiment,
+    parse_yaml,
+    training_digest,
+    write_experiment,
+)
+from getam.files import read_json
 from getam.names import DEVICES
 from getam.parallel import available_cores
 from getam.progress import progress
@@ -61,15 +70,27 @@ def add_experiment(parser: argparse.ArgumentParser) -> None:
 
 
 def open_run(options: argparse.Namespace):
-    """The run of the options `folder` and `experiment`."""
+    """The run of the options `folder` and `experiment`.
+
+    Raises:
+        ValueError: the weights that are there were trained with other settings than those of `experiment`.
+    """
     from getam.runs import Run
 
     if options.experiment is not None:
         experiment = load_experiment(options.experiment)
+        _check_trained_so(options.folder, experiment)
         path = options.folder / EXPERIMENT
         if not path.is_file() or path.read_text(encoding="utf-8") != experiment.as_yaml():
             write_experiment(options.folder, experiment)
     return Run(options.folder)
+
+
+def _check_trained_so(folder: Path, experiment: Experiment) -> None:
+    path = folder / PROVENANCE
+    trained = read_json(path).get("made_from", {}).get("settings") if path.is_file() else None
+    if trained is not None and trained != training_digest(experiment):
+        raise ValueError(f"the weights in {folder} were trained with other settings than {experiment.name} has now")
 
 
 def add_network_job(parser: argparse.ArgumentParser) -> None:
@@ -101,14 +122,14 @@ def _shard(text: str) -> Shard:
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """--set: settings of an experiment that go before those of its file."""
+    """--set: settings of an experiment that override those of its file."""
     parser.add_argument(
         "--set",
         type=_setting,
         nargs="+",
         default=(),
         metavar="KEY=VALUE",
-        help="settings that go before those of the file, such as training.epochs=5 or seed=1",
+        help="settings that override those of the file, such as training.epochs=5 or seed=1",
     )
 
 

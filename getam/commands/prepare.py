@@ -1,13 +1,14 @@
 """`getam prepare`: unpacked archives, or nothing at all, to a prepared data set."""
 
 import argparse
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
 from getam.commands.options import HelpFormatter, add_workers
 from getam.datasets import coco, shapes, voc
 from getam.datasets.prepared import DataSet
-from getam.files import read_json
+from getam.files import locked, read_json
 
 
 def add(commands) -> None:
@@ -30,8 +31,9 @@ def _add_voc(datasets) -> None:
     parser.add_argument("--test", type=Path, help="the folder VOC2012 of the unpacked test archive")
     _add_common(parser)
     parser.set_defaults(
-        run=lambda options: _report(
-            voc.prepare(
+        run=lambda options: _prepare(
+            options.output,
+            lambda: voc.prepare(
                 options.root,
                 options.output,
                 options.sbd,
@@ -39,7 +41,7 @@ def _add_voc(datasets) -> None:
                 options.subset,
                 _sources(options.manifests),
                 options.workers,
-            )
+            ),
         )
     )
 
@@ -52,15 +54,16 @@ def _add_coco(datasets) -> None:
     )
     _add_common(parser)
     parser.set_defaults(
-        run=lambda options: _report(
-            coco.prepare(
+        run=lambda options: _prepare(
+            options.output,
+            lambda: coco.prepare(
                 options.root,
                 options.output,
                 options.crowd,
                 options.subset,
                 _sources(options.manifests),
                 options.workers,
-            )
+            ),
         )
     )
 
@@ -71,12 +74,13 @@ def _add_shapes(datasets) -> None:
         parser.add_argument(f"--{field.name}", type=int, default=field.default, help=_SHAPES_HELP[field.name])
     add_workers(parser)
     parser.set_defaults(
-        run=lambda options: _report(
-            shapes.prepare(
+        run=lambda options: _prepare(
+            options.output,
+            lambda: shapes.prepare(
                 options.output,
                 shapes.ShapesSettings(options.side, options.train, options.val, options.test, options.seed),
                 options.workers,
-            )
+            ),
         )
     )
 
@@ -111,7 +115,9 @@ def _sources(manifests: list[Path]) -> list[dict]:
     return [{key: manifest[key] for key in ("archive", "sha256") if key in manifest} for manifest in read]
 
 
-def _report(dataset: DataSet) -> None:
+def _prepare(folder: Path, prepare: Callable[[], DataSet]) -> None:
+    with locked(folder):
+        dataset = prepare()
     for split in dataset.splits.values():
         known = " and ".join(
             what for what, there in (("labels", split.labels is not None), ("masks", split.masks)) if there

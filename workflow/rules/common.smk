@@ -17,7 +17,6 @@ from getam.studies import (
     entry_of,
     experiments_of,
     rows_of,
-    runs_of,
     runs_of_row,
     score_file,
     settings_of,
@@ -74,6 +73,7 @@ SHARDS = [f"{i}-of-{config['shards']}" for i in range(1, config["shards"] + 1)]
 
 wildcard_constraints:
     run=r"\w+(-seed\d+)?",
+    saliency="|".join(map(re.escape, config["saliency"])) or "$",
     experiment=r"\w+",
     split=r"[a-z_]+",
     shard=r"\d+-of-\d+",
@@ -110,9 +110,10 @@ def dataset_of(wildcards):
 
 
 def saliency_of(wildcards):
-    """The manifest of the saliency maps that a run is taught with, if there are any."""
-    folder = settings(wildcards.run)["data"]["saliency"]
-    return [] if folder is None else f"{folder}/saliency.json"
+    """The manifest of the saliency maps of a split, or of what a run is taught with, if there are any."""
+    data = settings(wildcards.run)["data"]
+    split = wildcards.get("split", data.get("split", "train_aug"))
+    return [] if data["saliency"] is None else f"{data['saliency']}/complete-{split}.json"
 
 
 def pretrained_of(wildcards):
@@ -141,9 +142,14 @@ def verify(path):
 
 
 def digest_of(*names):
-    """Of scripts: Snakemake compares no code, as touching a file would be a change."""
+    """Of files in workflow/scripts: Snakemake compares no code, as touching a file would be a change."""
     folder = Path(workflow.basedir) / "workflow" / "scripts"
     return hashlib.sha256(b"".join((folder / name).read_bytes() for name in names)).hexdigest()
+
+
+def captions():
+    """The texts of the page, as `digest_of` takes them."""
+    return [f"../report/{path.name}" for path in sorted(Path(workflow.basedir, "workflow", "report").iterdir())]
 
 
 def manifests(described):
@@ -161,6 +167,17 @@ def words(options):
             values = value if isinstance(value, list) else [value]
             found += [f"--{key}", *map(str, values)]
     return shlex.join(found)
+
+
+def source_of(described):
+    """Options of `getam saliency`; a path is left out where the source has none, so that another one is a single key."""
+    keys = ["source", "threshold", *(["path"] if described["source"] in ("folder", "u2net") else [])]
+    return {key: described.get(key) for key in keys}
+
+
+def maps_of(described):
+    """What unpacking writes, where saliency maps come from archives."""
+    return manifests(described) if described["source"] == "folder" else []
 
 
 def model_of(described):
@@ -205,7 +222,7 @@ def row_of(wildcards):
 def reported():
     """Runs of the tables that the report shows, each with the split that it is scored on."""
     rows = [row for table in config["report"] for row in rows_of(table, config) if row.experiment]
-    return list(dict.fromkeys((run, row.split) for row in rows for run in runs_of(row.experiment, config)))
+    return list(dict.fromkeys((run, row.split) for row in rows for runs in runs_of_row(row, config) for run in runs))
 
 
 def figures(_):

@@ -78,5 +78,6 @@ rule submit:
         "<results>/logs/submit/{run}.log",
     params:
         folder=subpath(input.weights, parent=True),
+        code=step_digest("getam.submission"),
     shell:
         "getam submit {params.folder} --split test --output {output} 2>&1 | tee {log}"

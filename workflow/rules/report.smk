@@ -119,6 +119,7 @@ rule report:
         "<results>/logs/report.log",
     params:
         snakefile=workflow.main_snakefile,
+        code=digest_of("report.py", *captions()),
         config=config,
     script:
         "../scripts/report.py"

@@ -3,15 +3,15 @@
 
 rule saliency:
     input:
-        lambda wildcards: manifests(config["saliency"][wildcards.saliency]),
+        lambda wildcards: maps_of(config["saliency"][wildcards.saliency]),
         lambda wildcards: model_of(config["saliency"][wildcards.saliency]),
         dataset=lambda wildcards: f"<resources>/datasets/{config['saliency'][wildcards.saliency]['dataset']}/dataset.json",
     output:
-        "<resources>/saliency/{saliency}/saliency.json",
+        "<resources>/saliency/{saliency}/complete-{split}.json",
     log:
-        "<results>/logs/saliency/{saliency}.log",
+        "<results>/logs/saliency/{saliency}.{split}.log",
     benchmark:
-        "<results>/benchmarks/saliency/{saliency}.tsv"
+        "<results>/benchmarks/saliency/{saliency}.{split}.tsv"
     threads: config["jobs"]["refine"]["threads"]
     resources:
         mem_mb=config["jobs"]["refine"]["mem_mb"],
@@ -19,9 +19,9 @@ rule saliency:
     params:
         dataset=subpath(input.dataset, parent=True),
         options=lambda wildcards: words(
-            {key: config["saliency"][wildcards.saliency].get(key) for key in ("splits", "source", "path", "threshold")}
+            {"splits": wildcards.split, **source_of(config["saliency"][wildcards.saliency])}
         ),
-        verify=lambda wildcards, output: verify(config["saliency"][wildcards.saliency].get("path")),
+        verify=lambda wildcards, output: verify(source_of(config["saliency"][wildcards.saliency]).get("path")),
         folder=subpath(output[0], parent=True),
         code=step_digest("getam.saliency"),
     shell:

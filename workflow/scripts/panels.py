@@ -1,4 +1,4 @@
-"""Draws some images of a split beside saliency, GETAM's map, pseudo label, prediction and truth."""
+"""Draws some images of a split beside saliency, the run's map, pseudo label, prediction and truth."""
 
 from pathlib import Path
 
@@ -15,6 +15,12 @@ run = Run(Path(snakemake.params.folder))
 split = run.dataset.split(snakemake.wildcards.split)
 network = run.load_network(torch.device("cpu"))
 sizes = run.experiment.inference.sizes
+how = {
+    "method": run.experiment.maps.method,
+    "start_layer": run.experiment.start_layer,
+    "fusion": run.experiment.maps.fusion,
+    "heads": run.experiment.recipe.heads,
+}
 folder, saliency = run.folder / split.name, run.experiment.data.saliency
 columns = ["image", *(["saliency"] if saliency else []), "activation", "pseudo label", "prediction"]
 columns += ["truth"] if split.masks else []
@@ -24,7 +30,7 @@ labels = dict(zip(split.ids, split.labels, strict=True))
 rows = []
 for name, remark in [*((name, "") for name in chosen), *((name, "of the worst: ") for name in worst)]:
     image, present = read_image(split.image(name)), np.flatnonzero(labels[name]).tolist()
-    maps = explain(network, image, present, run.experiment.maps.method, size=sizes[len(sizes) // 2])
+    maps = explain(network, image, present, size=sizes[len(sizes) // 2], **how)
     pictures = {
         "image": image,
         "activation": heat(image, torch.stack(list(maps.values())).amax(0).numpy()),

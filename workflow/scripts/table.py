@@ -20,7 +20,7 @@ def read(folder: Path, row: dict) -> dict:
     line = {
         **row,
         "seeds": len(row["runs"]) or None,
-        "tolerance": row["tolerance"] if row["paper"] is not None else None,
+        "tolerance": row["tolerance"] if row["experiment"] and row["paper"] is not None else None,
     }
     if row["submission"]:
         archive = f"voc_test/{row['submission']}.tar.gz"

@@ -54,6 +54,16 @@ def test_a_plain_timm_transformer_with_its_own_head():
     assert np.corrcoef(centres.flatten(), expected.flatten())[0, 1] > 0.98
 
 
+def test_maps_as_a_run_makes_them():
+    torch.manual_seed(0)
+    vit, rgb = timm.create_model("vit_tiny_patch16_224", num_classes=7), photograph(224, 224)
+    images, labels = torch.from_numpy(rgb).permute(2, 0, 1)[None] / 127.5 - 1, torch.eye(7)[2:3]
+    for how in ({"start_layer": 2}, {"fusion": "product"}, {"heads": "paper"}):
+        centres = explain(vit, rgb, [2], refine=False, **how)[2][8::16, 8::16]
+        expected = activation_maps(vit.eval(), images, labels, **how)[0, 2]
+        assert np.corrcoef(centres.flatten(), expected.flatten())[0, 1] > 0.98
+
+
 @pytest.mark.parametrize(
     ("classes", "message"), [([5], "expected 0 to 4, got 5"), ([1, 1], "different ones"), ([], "at least one")]
 )

@@ -128,6 +128,18 @@ def test_other_crf_settings_make_masks_alone_anew(run, small_experiment):
     assert len(written_since(masks, run / "val" / "masks") - {"settings.json"}) == 10
 
 
+def test_settings_that_the_weights_were_not_trained_with(run, small_experiment, capsys):
+    before = (run / "experiment.yaml").read_bytes()
+    other = {**small_experiment, "training": {**small_experiment["training"], "rate": 0.5}}
+    arguments = ["--split", "val", "--device", "cpu", "--experiment"]
+    assert main(["predict", str(run), *arguments, json.dumps(other, default=str)]) == 1
+    assert f"the weights in {run} were trained with other settings" in capsys.readouterr().err
+    assert (run / "experiment.yaml").read_bytes() == before
+    other = {**small_experiment, "inference": {"sizes": [64]}}
+    command("predict", run, *arguments, json.dumps(other, default=str))
+    assert load_experiment(run / "experiment.yaml").inference.sizes == (64,)
+
+
 def test_pseudo_labels_are_what_training_makes_of_whole_images(run, small_experiment, small_shapes):
     command("label", run, "--split", "val", "--batch", 3)
     command("score", run, "--split", "val", "--what", "pseudo_labels", "--workers", 1)

@@ -152,8 +152,10 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     content = bytearray(second.read_bytes())
     content[len(content) // 2] ^= 1
     second.write_bytes(content)
+    (first.parent / ".000000020.pt.99").write_bytes(b"a process that was killed while it saved")
     with caplog.at_level("INFO"):
         train(experiment, tmp_path, workers=0)
+    assert not first.parent.exists()
     assert f"{second} is damaged" in caplog.text
     assert "taken up after 5 of 24 steps" in caplog.text
     assert_same_weights(uninterrupted, tmp_path)

@@ -92,6 +92,22 @@ def test_an_experiment_that_does_not_exist(tmp_path):
     assert "there is no 'voc_diet'; did you mean voc_deit" in output
 
 
+def test_saliency_is_made_of_the_split_that_needs_it(tmp_path):
+    """A training needs none of the images that are only scored; another source needs no archive."""
+    target = "results/experiments/voc_deit/val/iou.csv"
+    output = snakemake(tmp_path, "--dry-run", "-p", target)
+    assert "--splits train_aug --source folder" in output
+    assert "--splits val" not in output
+    assert "getam fetch saliency_voc" in output
+    source = "saliency={voc: {source: background}}"
+    output = snakemake(tmp_path, "--dry-run", "-p", "--config", source, "--", target)
+    assert "--splits train_aug --source background --workers" in output
+    assert "saliency_voc" not in output
+    output = snakemake(tmp_path, "--dry-run", "-p", "results/experiments/coco_vitb_hybrid/val/pseudo_label_iou.csv")
+    assert "--splits train --source folder" in output
+    assert "--splits val --source folder" in output
+
+
 def run(folder, small_workflow, *arguments, **options):
     (folder / "own.yaml").write_text(yaml.safe_dump(small_workflow))
     return snakemake(folder, "--configfile", "own.yaml", "--cores", 2, *arguments, **options)

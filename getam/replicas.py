@@ -118,6 +118,7 @@ class _CpuSyncBatchNorm(nn.BatchNorm2d):
         return synchronised
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) of this replica, normalised in training by the statistics of all replicas' batches."""
         if not self.training:
             return super().forward(x)
         replicas = distributed.get_world_size()

@@ -166,11 +166,12 @@ def check_studies(config: Config, archives: Iterable[str]) -> None:
         ValueError: what is missing, and where it is named.
     """
     for name in config["experiments"]:
+        settings = settings_of(name, config)
         try:
-            load_experiment(settings_of(name, config))
+            load_experiment(settings)
         except ValueError as error:
             raise ValueError(f"experiments.{name}: {str(error).removeprefix('experiment: ')}") from None
-        data = settings_of(name, config)["data"]
+        data = settings["data"]
         for kind, key in (("datasets", "dataset"), ("saliency", "saliency")):
             folder, _, last = (data[key] or "").rpartition("/")
             if folder == f"resources/{kind}":

@@ -9,6 +9,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
+from getam.experiment import load_experiment
 from getam.provenance import step_digest
 from getam.studies import (
     MASKS,
@@ -111,9 +112,8 @@ def dataset_of(wildcards):
 
 def saliency_of(wildcards):
     """The manifest of the saliency maps of a split, or of what a run is taught with, if there are any."""
-    data = settings(wildcards.run)["data"]
-    split = wildcards.get("split", data.get("split", "train_aug"))
-    return [] if data["saliency"] is None else f"{data['saliency']}/complete-{split}.json"
+    data = load_experiment(settings(wildcards.run)).data
+    return [] if data.saliency is None else f"{data.saliency}/complete-{wildcards.get('split', data.split)}.json"
 
 
 def pretrained_of(wildcards):

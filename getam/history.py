@@ -2,7 +2,9 @@
 
 import csv
 import io
+import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from getam.pictures import draw_sheet, heat, painted
 from getam.replicas import Replica
 
 HISTORY = "history.csv"
+_EVENTS = "tensorboard"
 COLUMNS = ("step", "epoch", "phase", "rate", "total", *LOSSES, "labelled", "images_per_second", "memory_mib")
 _SHEET_COLUMNS = ["image", "saliency", "refined map", "pseudo label", "prediction"]
 _SHEET_ROWS = 4
@@ -36,11 +39,11 @@ class History:
         self._path = folder / HISTORY
         self._sheets = folder / "sheets"
         kept = [row for row in read_history(folder) if int(row["step"]) <= step]
-        write_text(self._path, _as_csv([list(COLUMNS), *([row[key] for key in COLUMNS] for row in kept)]))
+        write_text(self._path, _as_csv([COLUMNS, *([row[key] for key in COLUMNS] for row in kept)]))
         for sheet in self._sheets.glob("step-*.png"):
             if int(sheet.stem.removeprefix("step-")) > step:
                 sheet.unlink()
-        self._events = SummaryWriter(folder / "tensorboard", purge_step=step + 1)
+        self._events = SummaryWriter(folder / _EVENTS, purge_step=step + 1)
 
     def add(self, row: dict[str, float | int | str]) -> None:
         """One line; losses that the phase does not have are left empty."""
@@ -110,7 +113,15 @@ def read_history(folder: Path) -> list[dict[str, str]]:
     return rows if rows and tuple(rows[0]) == COLUMNS else []
 
 
-def _as_csv(rows: list[list]) -> str:
+def copy_history(source: Path, folder: Path) -> None:
+    """Copies what a training has noted to a folder where another one goes on from its end."""
+    rows = [COLUMNS, *([row[key] for key in COLUMNS] for row in read_history(source))]
+    write_text(folder / HISTORY, _as_csv(rows))
+    if (events := source / _EVENTS).is_dir():
+        shutil.copytree(events, folder / _EVENTS, dirs_exist_ok=True)
+
+
+def _as_csv(rows: list[Sequence]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()

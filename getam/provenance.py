@@ -18,6 +18,7 @@ _WITHOUT_EFFECT = (
     "arguments",
     "datasets.identity",
     "files",
+    "finished",
     "history",
     "interruption",
     "machine",

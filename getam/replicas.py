@@ -1,17 +1,23 @@
 """Training in several processes at once, one a GPU: torchrun starts them, their gradients are averaged."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor, distributed, nn
 from torch.distributed.nn.functional import all_reduce
 from torch.nn.parallel import DistributedDataParallel
 
 from getam.arguments import check_choice
 from getam.names import DEVICES
+
+_PATIENCE = 10  # seconds
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,33 @@ def replica(device: str = "auto") -> Iterator[Replica]:
         yield Replica(distributed.get_rank(), count, chosen)
     finally:
         distributed.destroy_process_group()
+
+
+@contextmanager
+def alone(folder: Path, this: Replica) -> Iterator[None]:
+    """One training at a time in a folder: where Snakemake was killed, its trainer may still be at work.
+
+    The lock is the kernel's, which does not outlive a process that is killed.
+    """
+    lock = FileLock(folder / ".training.lock")
+    if this.leads:
+        folder.mkdir(parents=True, exist_ok=True)
+    # All of them ask again and again: one that waited in a collective for hours would be given up.
+    while this.any(this.leads and not _acquired(lock))[0]:
+        if this.leads:
+            _log.info("another process trains in %s: waiting for its end", folder)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _acquired(lock: FileLock) -> bool:
+    try:
+        lock.acquire(timeout=_PATIENCE)
+    except Timeout:
+        return False
+    return True
 
 
 def choose_device(device: str = "auto", index: int = 0) -> torch.device:

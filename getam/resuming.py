@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from getam.files import written
+from getam.weights import CheckpointError
 
 _KEPT = 2
 
@@ -28,12 +29,8 @@ class Checkpoints:
 
     def save(self, step: int, state: Mapping[str, Any]) -> Path:
         """Writes the state after so many steps, whole or not at all, and removes older ones but one."""
-        content = io.BytesIO()
-        torch.save({"identity": self._identity, "step": step, **state}, content)
         path = self._folder / f"{step:09}.pt"
-        with written(path) as unfinished, unfinished.open("wb") as file:
-            file.write(hashlib.sha256(content.getbuffer()).digest())
-            file.write(content.getbuffer())
+        write_checkpoint(path, self._identity, step, state)
         for old in self._files()[:-_KEPT]:
             old.unlink()
         return path
@@ -45,16 +42,10 @@ class Checkpoints:
         """
         refused = []
         for path in reversed(self._files()):
-            state = _read(path)
-            if state is None:
-                refused.append(f"{path} is damaged")
-                continue
-            found = state["identity"]
-            names = sorted({*found, *self._identity})
-            differing = [name for name in names if found.get(name) != self._identity.get(name)]
-            if not differing:
-                return state, refused
-            refused.append(f"{path} was made with other {' and '.join(differing)}")
+            try:
+                return read_checkpoint(path, self._identity), refused
+            except CheckpointError as error:
+                refused.append(str(error))
         return None, refused
 
     def remove_after(self, step: int) -> None:
@@ -75,9 +66,29 @@ class Checkpoints:
         return sorted(self._folder.glob("[0-9]*.pt"))
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def write_checkpoint(path: Path, identity: Mapping[str, str], step: int, state: Mapping[str, Any]) -> None:
+    """Writes the state after so many steps to a file, whole or not at all."""
+    content = io.BytesIO()
+    torch.save({"identity": dict(identity), "step": step, **state}, content)
+    with written(path) as unfinished, unfinished.open("wb") as file:
+        file.write(hashlib.sha256(content.getbuffer()).digest())
+        file.write(content.getbuffer())
+
+
+def read_checkpoint(path: Path, identity: Mapping[str, str]) -> dict[str, Any]:
+    """The state that `write_checkpoint` wrote, on the CPU.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: it is damaged, or of another identity: the message says in what it differs.
+    """
     content = path.read_bytes()
     digest, body = content[:32], content[32:]
     if hashlib.sha256(body).digest() != digest:
-        return None
-    return torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+        raise CheckpointError(f"{path} is damaged")
+    state = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    found = state["identity"]
+    differing = [name for name in sorted({*found, *identity}) if found.get(name) != identity.get(name)]
+    if differing:
+        raise CheckpointError(f"{path} was made with other {' and '.join(differing)}")
+    return state

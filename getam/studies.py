@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from getam.experiment import load_experiment
+from getam.first_phase import first_phase_name
 from getam.names import SPLITS
 
 Config = Mapping[str, Any]
@@ -101,6 +102,28 @@ def settings_of(run: str, config: Config) -> dict[str, Any]:
         if key not in (settings.get(section) or {}):
             raise ValueError(f"experiments.{name}: {section}.{key} is missing")
     return settings
+
+
+def first_phase_of_run(run: str, config: Config) -> str | None:
+    """Name of the first phase that a run begins with, `<what it is made from>-seed<n>`, or None where it has none."""
+    experiment = load_experiment(settings_of(run, config))
+    name = first_phase_name(experiment)
+    return name and f"{name}-seed{experiment.seed}"
+
+
+def settings_of_first_phase(phase: str, config: Config) -> dict[str, Any]:
+    """Settings of some run that begins with a first phase.
+
+    Raises:
+        ValueError: no entry of the configuration begins with it.
+    """
+    match = _SEED.fullmatch(phase)
+    for name in config["experiments"] if match else ():
+        if "checkpoint" not in entry_of(name, config):
+            settings = {**settings_of(name, config), "seed": int(match["seed"])}
+            if first_phase_name(load_experiment(settings)) == match["experiment"]:
+                return settings
+    raise ValueError(f"no experiment of the configuration has the first phase {phase}")
 
 
 def runs_of(experiment: str, config: Config, seeds: Iterable[int] | None = None) -> list[str]:

@@ -5,21 +5,19 @@ from a checkpoint goes on as if nothing had happened: bit for bit on the CPU.
 """
 
 import logging
-import os
-import shutil
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from getam import provenance
-from getam.checkpoints import read_description, save_network
+from getam.checkpoints import save_network
 from getam.datasets.identity import training_data_digests
 from getam.datasets.loading import EpochBatches, TrainingImages, training_batches
 from getam.datasets.prepared import DataSet, Split, open_dataset
@@ -32,8 +30,10 @@ from getam.experiment import (
     training_digest,
     write_experiment,
 )
-from getam.files import write_json, written
-from getam.history import History, Window
+from getam.files import read_json, write_json
+from getam.finished import Finished
+from getam.first_phase import FIRST_PHASE, first_phase_of
+from getam.history import History, Window, copy_history
 from getam.interruption import Interrupted, Wish, noticing_signals
 from getam.machine import device_name
 from getam.modes import arithmetic
@@ -41,14 +41,10 @@ from getam.optimisation import first_joint_step, learning_rate, make_optimiser, 
 from getam.parallel import available_cores
 from getam.phases import Batch, ClassificationPhase, JointPhase, Outcome, prepare_for_speed
 from getam.progress import progress
-from getam.replicas import Replica, replica, synchronise_batch_norm
-from getam.resuming import Checkpoints
-from getam.weights import CheckpointError
+from getam.replicas import Replica, alone, replica, synchronise_batch_norm
+from getam.resuming import Checkpoints, read_checkpoint, write_checkpoint
 
 _CHECKPOINTS = "checkpoints"
-# Links to both, which Snakemake knows nothing of: it removes the outputs of a job that it takes for incomplete.
-_FINISHED = "finished"
-_PATIENCE = 10  # seconds
 _MOST_WORKERS = 8
 _log = logging.getLogger(__name__)
 
@@ -57,7 +53,13 @@ class NotFinite(ValueError):  # noqa: N818
     """A loss became NaN or infinite."""
 
 
-def train(experiment: Experiment, folder: Path, device: str = "auto", workers: int | None = None) -> Path:
+def train(
+    experiment: Experiment,
+    folder: Path,
+    device: str = "auto",
+    workers: int | None = None,
+    first_phase: Path | None = None,
+) -> Path:
     """Trains a network, or goes on with a training that was interrupted, and returns the path of its weights.
 
     Writes into `folder`: experiment.yaml, history.csv, sheets/, tensorboard/, checkpoints/ while it lasts, and in the
@@ -68,60 +70,59 @@ def train(experiment: Experiment, folder: Path, device: str = "auto", workers: i
     Args:
         device: `auto`, `cpu` or `cuda`; under torchrun every process takes a GPU of its own.
         workers: processes that prepare images; None: as many as fit the machine.
+        first_phase: folder that `train_first_phase` has written for this experiment, or for one that shares its first
+            phase: training goes on from there, with the same result. None: both phases are trained here.
 
     Raises:
         FileNotFoundError: an image or a saliency map is missing; before anything is trained.
-        ValueError: settings that do not fit the data or the machine.
+        ValueError: settings that do not fit the data or the machine; or the first phase is not this experiment's.
         NotFinite: a loss became NaN or infinite; the state before that step is saved.
         Interrupted: by SIGTERM or Ctrl-C; the state is saved.
         MemoryError: says which setting to lower.
     """
+    return _train(experiment, folder, device, workers, WEIGHTS, first_phase)
+
+
+def train_first_phase(experiment: Experiment, folder: Path, device: str = "auto", workers: int | None = None) -> Path:
+    """Trains the first phase alone and returns the path of its state, as `train` does with both.
+
+    Experiments with the same `getam.first_phase.first_phase_of` can go on from it.
+
+    Raises:
+        ValueError: also where the experiment has no first phase.
+    """
+    phase = first_phase_of(experiment)
+    if phase is None:
+        raise ValueError("training.classification is 0: there is no first phase")
+    return _train(phase, folder, device, workers, FIRST_PHASE, None)
+
+
+def _train(
+    experiment: Experiment,
+    folder: Path,
+    device: str,
+    workers: int | None,
+    result: str,
+    first_phase: Path | None,
+) -> Path:
     dataset = open_dataset(experiment.data.dataset)
     split = dataset.split(experiment.data.split)
-    weights = folder / WEIGHTS
     with replica(device) as this:
         identity = _identity(experiment, dataset, split)
+        finished = Finished(folder, result, identity)
         exactly = arithmetic(experiment.training.precision)
-        with _alone(folder, this), _explaining_lack_of_memory(experiment.training), exactly:
-            if _trained_already(folder, identity, this):
-                _log.info("%s is there already, from these settings, data and code", weights)
-                return weights
-            trainer = _Trainer(experiment, dataset, split, folder, identity, this, workers)
+        with alone(folder, this), _explaining_lack_of_memory(experiment.training), exactly:
+            if finished.reached(bring_back=this.leads):
+                _log.info("%s is there already, from these settings, data and code", finished.result)
+                return finished.result
+            trainer = _Trainer(experiment, dataset, split, finished, identity, this, workers, first_phase)
             if this.leads:
-                weights.unlink(missing_ok=True)
-                shutil.rmtree(folder / _FINISHED, ignore_errors=True)
+                finished.forget()
                 write_experiment(folder, experiment)
             trainer.run()
             if this.leads:
                 trainer.finish()
-    return weights
-
-
-@contextmanager
-def _alone(folder: Path, this: Replica) -> Iterator[None]:
-    """One training at a time in a folder: where Snakemake was killed, its trainer may still be at work.
-
-    The lock is the kernel's, which does not outlive a process that is killed.
-    """
-    lock = FileLock(folder / ".training.lock")
-    if this.leads:
-        folder.mkdir(parents=True, exist_ok=True)
-    # All of them ask again and again: one that waited in a collective for hours would be given up.
-    while this.any(this.leads and not _acquired(lock))[0]:
-        if this.leads:
-            _log.info("another process trains in %s: waiting for its end", folder)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _acquired(lock: FileLock) -> bool:
-    try:
-        lock.acquire(timeout=_PATIENCE)
-    except Timeout:
-        return False
-    return True
+    return finished.result
 
 
 def _identity(experiment: Experiment, dataset: DataSet, split: Split) -> dict[str, str]:
@@ -135,34 +136,6 @@ def _identity(experiment: Experiment, dataset: DataSet, split: Split) -> dict[st
     }
 
 
-def _trained_already(folder: Path, identity: dict[str, str], this: Replica) -> bool:
-    """Whether a training of this identity has ended here; what was removed of its results since is brought back."""
-    for place in (folder, folder / _FINISHED):
-        if (place / PROVENANCE).is_file() and _is_of(place / WEIGHTS, identity):
-            if this.leads and place != folder:
-                for name in (PROVENANCE, WEIGHTS):
-                    _link(place / name, folder / name)
-            return True
-    return False
-
-
-def _is_of(weights: Path, identity: dict[str, str]) -> bool:
-    try:
-        return read_description(weights).get("about") == identity
-    except (FileNotFoundError, CheckpointError):
-        return False
-
-
-def _link(source: Path, target: Path) -> None:
-    target.parent.mkdir(exist_ok=True)
-    with written(target) as unfinished:
-        try:
-            unfinished.hardlink_to(source)
-        except OSError:  # a file system without links
-            shutil.copy2(source, unfinished)
-    os.utime(target)
-
-
 class _Trainer:
     """The state of one training, and the loop."""
 
@@ -171,21 +144,24 @@ class _Trainer:
         experiment: Experiment,
         dataset: DataSet,
         split: Split,
-        folder: Path,
+        finished: Finished,
         identity: dict[str, str],
         this: Replica,
         workers: int | None,
+        first_phase: Path | None,
     ):
         settings = experiment.training
         if settings.batch % this.count:
             raise ValueError(f"training.batch: {settings.batch} images cannot be shared by {this.count} processes")
+        folder = finished.result.parent
         self._experiment, self._dataset, self._folder = experiment, dataset, folder
-        self._identity, self._replica = identity, this
+        self._finished, self._identity, self._replica, self._begun_by = finished, identity, this, first_phase
         self._images = TrainingImages(split, experiment.data.saliency, settings.crop, experiment.seed)
         self._batches = self._batches_from(0)
         self._workers = _default_workers(this) if workers is None else workers
         self.steps = len(self._batches)
         self._first_joint_step = first_joint_step(settings, self.steps)
+        self._last = self._first_joint_step if finished.result.name == FIRST_PHASE else self.steps
         torch.manual_seed(experiment.seed)
         self.network = experiment.build_network(len(dataset.classes)).to(this.device)
         prepare_for_speed(self.network, settings)
@@ -193,7 +169,7 @@ class _Trainer:
         self._optimiser = make_optimiser(self.network, settings, experiment.recipe)
         self._checkpoints = Checkpoints(folder / _CHECKPOINTS, identity)
         self._window = Window(this.device)
-        self._first_step = self._take_up()
+        self._first_step = self._take_up(split)
 
     def _batches_from(self, step: int) -> EpochBatches:
         settings, this = self._experiment.training, self._replica
@@ -207,7 +183,7 @@ class _Trainer:
             this.count,
         )
 
-    def _take_up(self) -> int:
+    def _take_up(self, split: Split) -> int:
         """Loads the newest checkpoint that fits and returns the number of steps that are done."""
         state, refused = self._checkpoints.latest()
         self._replica.any()  # every replica has looked before files are removed
@@ -218,14 +194,27 @@ class _Trainer:
         if state is None:
             if refused and self._replica.leads:
                 _log.warning("training starts afresh")
-            return 0
+            if self._begun_by is None:
+                return 0
+            state = self._state_of_first_phase(split)
         self.network.load_state_dict(state["network"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._window.sums.copy_(state["window"])
         self._window.steps = state["window_steps"]
         if self._replica.leads:
-            _log.info("taken up after %d of %d steps", state["step"], self.steps)
+            _log.info("taken up after %d of %d steps", state["step"], self._last)
         return state["step"]
+
+    def _state_of_first_phase(self, split: Split) -> dict[str, Any]:
+        """The state that another training has ended its first phase with; its history becomes this one's."""
+        phase = first_phase_of(self._experiment)
+        if phase is None:
+            raise ValueError(f"training.classification is 0: there is no first phase to take from {self._begun_by}")
+        state = read_checkpoint(self._begun_by / FIRST_PHASE, _identity(phase, self._dataset, split))
+        if self._replica.leads:
+            copy_history(self._begun_by, self._folder)
+            _log.info("the first phase is that of %s", self._begun_by)
+        return state
 
     def run(self) -> None:
         """Every step that is left."""
@@ -254,7 +243,7 @@ class _Trainer:
 
     def _progress(self):
         return progress(
-            total=self.steps, initial=self._first_step, desc="train", unit="step", disable=not self._replica.leads
+            total=self._last, initial=self._first_step, desc="train", unit="step", disable=not self._replica.leads
         )
 
     def _phases(self) -> Iterator[tuple[nn.Module, range]]:
@@ -263,7 +252,7 @@ class _Trainer:
         classification = range(self._first_step, self._first_joint_step)
         if classification:
             yield together(ClassificationPhase(network, experiment), all_used=False), classification
-        joint = range(max(self._first_step, self._first_joint_step), self.steps)
+        joint = range(max(self._first_step, self._first_joint_step), self._last)
         if joint:
             yield together(JointPhase(network, experiment), all_used=True), joint
 
@@ -301,7 +290,7 @@ class _Trainer:
         if wished:
             self._save(step)
             raise Interrupted(
-                f"interrupted after {step} of {self.steps} steps; the same command goes on from there",
+                f"interrupted after {step} of {self._last} steps; the same command goes on from there",
                 wish.number or signal.SIGTERM,
             )
 
@@ -325,16 +314,18 @@ class _Trainer:
 
     def _save(self, step: int) -> None:
         if self._replica.leads:
-            state = {
-                "network": self.network.state_dict(),
-                "optimiser": self._optimiser.state_dict(),
-                "window": self._window.sums,
-                "window_steps": self._window.steps,
-            }
-            self._checkpoints.save(step, state)
+            self._checkpoints.save(step, self._state())
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "network": self.network.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "window": self._window.sums,
+            "window_steps": self._window.steps,
+        }
 
     def finish(self) -> None:
-        """Writes provenance and weights, and removes the checkpoints."""
+        """Writes provenance and the result, and removes the checkpoints."""
         described = {
             "experiment": self._experiment.name,
             "seed": self._experiment.seed,
@@ -342,15 +333,20 @@ class _Trainer:
             **provenance.surroundings(),
             "device": device_name(self._replica.device.type),
             "processes": self._replica.count,
-            "steps": self.steps,
+            "steps": self._last,
             "seconds_of_the_last_session": round(time.monotonic() - self._started, 1),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
+        if self._begun_by is not None:
+            described["first_phase"] = read_json(self._begun_by / PROVENANCE)
         write_json(self._folder / PROVENANCE, described)
-        arguments = network_arguments(self._experiment)
-        save_network(self._folder / WEIGHTS, self.network, self._dataset.classes, self._identity, **arguments)
-        for name in (PROVENANCE, WEIGHTS):
-            _link(self._folder / name, self._folder / _FINISHED / name)
+        result = self._finished.result
+        if result.name == FIRST_PHASE:
+            write_checkpoint(result, self._identity, self._last, self._state())
+        else:
+            arguments = network_arguments(self._experiment)
+            save_network(result, self.network, self._dataset.classes, self._identity, **arguments)
+        self._finished.keep()
         self._checkpoints.remove()
 
 

@@ -163,10 +163,10 @@ def test_from_nothing_to_table_and_report_and_what_changes_mean(tmp_path, small_
     assert found == {"refine", "score", "table"}
     other["shapes"]["training"]["rate"] = 2e-3
     found = rules(again("results/demo/voc_val_miou.csv", "--dry-run", experiments=other))
-    assert found == {"train", "predict", "label", "refine", "score", "table"}
+    assert found == {"train_first_phase", "train", "predict", "label", "refine", "score", "table"}
     phases.write_text(phases.read_text().replace("return sum(", "return 1.0 * sum("))
     found = rules(again("results/demo/voc_val_miou.csv", "--dry-run"))
-    assert {"train", "predict"} <= found
+    assert {"train_first_phase", "train", "predict"} <= found
     assert not {"prepare", "saliency"} & found
     run(folder, small_workflow, "results/demo/voc_val_miou.csv")
     assert table.read_bytes() == first

@@ -22,6 +22,18 @@ def add(commands) -> None:
         help="YAML file, or settings in braces: data, network, and what deviates from the defaults",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="RUN", help="folder of the run")
+    phases = parser.add_mutually_exclusive_group()
+    phases.add_argument(
+        "--first-phase",
+        type=Path,
+        metavar="FOLDER",
+        help="go on from the first phase in FOLDER, which --only-first-phase has written; the result is the same",
+    )
+    phases.add_argument(
+        "--only-first-phase",
+        action="store_true",
+        help="train the classification phase alone, for all experiments that differ only in what follows",
+    )
     add_settings(parser)
     add_device(parser)
     parser.add_argument("--workers", type=not_negative, help="processes that prepare images; 0: none beside this one")
@@ -29,7 +41,11 @@ def add(commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from getam.training import train  # TensorBoard takes its time, and only this verb needs it
+    from getam.training import train, train_first_phase  # TensorBoard takes its time, and only this verb needs it
 
     experiment = load_experiment(options.experiment, dict(options.set))
-    print(train(experiment, options.output, options.device, options.workers))
+    where = (options.output, options.device, options.workers)
+    if options.only_first_phase:
+        print(train_first_phase(experiment, *where))
+    else:
+        print(train(experiment, *where, options.first_phase))

@@ -3,6 +3,7 @@ import hashlib
 import json
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -17,10 +18,12 @@ from getam.studies import (
     check_studies,
     entry_of,
     experiments_of,
+    first_phase_of_run,
     rows_of,
     runs_of_row,
     score_file,
     settings_of,
+    settings_of_first_phase,
 )
 from snakemake.exceptions import WorkflowError
 
@@ -69,6 +72,7 @@ EXPERIMENTS = f"{config['pathvars']['results']}/experiments"
 FILES = {archive["file"]: name for name, archive in ARCHIVES.items()}
 RELEASED = [name for name in config["experiments"] if "checkpoint" in entry_of(name, config)]
 TRAINED = rf"(?!({'|'.join(map(re.escape, RELEASED)) or '$'})\b)\w+(-seed\d+)?"
+PHASE = r"[0-9a-f]{12}-seed\d+"  # what a first phase is made from
 SHARDS = [f"{i}-of-{config['shards']}" for i in range(1, config["shards"] + 1)]
 
 
@@ -83,12 +87,20 @@ wildcard_constraints:
     table="|".join(map(re.escape, config["tables"])),
 
 
+@cache
 def settings(run):
-    """Settings of a run; an unknown name is one clear message."""
+    """Settings of a run, or of the first phase of several; an unknown name is one clear message."""
     try:
-        return settings_of(run, config)
+        return (settings_of_first_phase if re.fullmatch(PHASE, run) else settings_of)(run, config)
     except ValueError as error:
         raise WorkflowError(str(error)) from None
+
+
+@cache
+def first_phase_of(run):
+    """What a run goes on from, if it has a first phase."""
+    phase = first_phase_of_run(run, config)
+    return [] if phase is None else f"<results>/first_phases/{phase}/first_phase.pt"
 
 
 def section(*names):
@@ -120,6 +132,11 @@ def pretrained_of(wildcards):
     """The file of ImageNet weights that a run starts from, if it is a file."""
     path = settings(wildcards.run)["network"].get("pretrained", True)
     return path if isinstance(path, str) else []
+
+
+def folder_of(file):
+    """Where a file lies, or None where there is none."""
+    return str(Path(file).parent) if file else None
 
 
 def experiment_of(wildcards, output):

@@ -1,8 +1,41 @@
 # From settings to weights. Training goes on where an interrupted one has ended: its checkpoints lie beside its outputs,
 # where Snakemake does not remove them, and know settings, data and code that they belong to.
 #
+# The first phase is a rule of its own, as runs that differ only in what follows share it; its name says what it is made
+# from (getam/first_phase.py).
+#
 # Of a run's settings, `settings` of each rule are those that its results depend on; `experiment` are all of them, which
 # the command writes to experiment.yaml. A param whose function asks for `output` is none that Snakemake compares.
+
+
+rule train_first_phase:
+    input:
+        dataset_of,
+        lambda wildcards: ancient(pretrained_of(wildcards)),
+    output:
+        state="<results>/first_phases/{run}/first_phase.pt",
+        provenance="<results>/first_phases/{run}/provenance.json",
+    log:
+        "<results>/logs/train_first_phase/{run}.log",
+    benchmark:
+        "<results>/benchmarks/train_first_phase/{run}.tsv"
+    wildcard_constraints:
+        run=PHASE,
+    threads: config["jobs"]["train"]["threads"]
+    resources:
+        gpu=0 if DEVICE == "cpu" else config["gpus"],
+        mem_mb=config["jobs"]["train"]["mem_mb"],
+        runtime=config["jobs"]["train"]["runtime"],
+    params:
+        verify=lambda wildcards, output: verify(pretrained_of(wildcards)),
+        program=lambda wildcards, output: PROGRAM,
+        device=lambda wildcards, output: DEVICE,
+        experiment=experiment_of,
+        folder=subpath(output.state, parent=True),
+        code=step_digest("getam.training"),
+    shell:
+        "{{ {params.verify} {params.program} train {params.experiment:q} --only-first-phase --device {params.device}"
+        " --output {params.folder}; }} 2>&1 | tee {log}"
 
 
 rule train:
@@ -10,6 +43,7 @@ rule train:
         dataset_of,
         saliency_of,
         lambda wildcards: ancient(pretrained_of(wildcards)),
+        first_phase=lambda wildcards: first_phase_of(wildcards.run),
     output:
         weights="<results>/experiments/{run}/weights.safetensors",
         provenance="<results>/experiments/{run}/provenance.json",
@@ -29,12 +63,13 @@ rule train:
         program=lambda wildcards, output: PROGRAM,
         device=lambda wildcards, output: DEVICE,
         experiment=experiment_of,
+        first_phase=lambda wildcards, input: words({"first-phase": folder_of(input.first_phase)}),
         folder=subpath(output.weights, parent=True),
         settings=section("seed", "data", "network", "recipe", "maps", "training"),
         code=step_digest("getam.training"),
     shell:
-        "{{ {params.verify} {params.program} train {params.experiment:q} --device {params.device}"
-        " --output {params.folder}; }} 2>&1 | tee {log}"
+        "{{ {params.verify} {params.program} train {params.experiment:q} {params.first_phase}"
+        " --device {params.device} --output {params.folder}; }} 2>&1 | tee {log}"
 
 
 # The authors' weights in place of a training.

@@ -30,7 +30,6 @@ def run(options: argparse.Namespace, method: str, seed: int) -> dict[str, str]:
     for step in (
         ["predict", folder, *split, "--batch", "32"],
         ["refine", folder, *split],
-        ["refine", folder, *split, "--without-crf"],
         ["label", folder, *split, "--batch", "32"],
         *(["score", folder, *split, "--what", what] for what in ("masks", "masks_without_crf", "pseudo_labels")),
     ):

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from getam import provenance
-from getam.crf_settings import CrfSettings
 from getam.datasets.prepared import DataSet, Split, open_dataset
 from getam.evaluation import Score, score_masks, write_score
 from getam.experiment import EXPERIMENT, WEIGHTS, Experiment, load_experiment, training_digest
@@ -118,13 +117,14 @@ class Run:
     def refine(
         self, split_name: str, crf: bool = True, shard: Shard = WHOLE, workers: int = 1, discard: bool = False
     ) -> Iterator[Path]:
-        """Turns probabilities into masks, by the experiment's dense CRF or as they are, and yields each path.
+        """Turns probabilities into masks, as they are and by the experiment's dense CRF; yields one path of each image.
 
         Args:
+            crf: False leaves out those by the CRF.
             discard: remove the probabilities when all masks are there.
 
         Raises:
-            FileNotFoundError: an image has neither a mask nor probabilities yet.
+            FileNotFoundError: an image has neither its masks nor probabilities yet.
         """
         from getam.postprocessing import Job, refine_files
 
@@ -132,25 +132,33 @@ class Run:
         source = self.folder / split_name / "probabilities"
         if not (source / NOTE).is_file():
             raise FileNotFoundError(f"no probabilities in {source}; `getam predict` makes them")
+        kinds = {self.masks(split_name, kind): kind for kind in ((True, False) if crf else (False,))}
+        done = {folder: self._take_over_masks(folder, kind, source) for folder, kind in kinds.items()}
         ids = shard.of(split.ids)
-        settings = self.experiment.crf.settings() if crf else CrfSettings(iterations=0)
-        folder = self.masks(split_name, crf)
+        jobs = []
+        for name in ids:
+            missing = [None if f"{name}.png" in done[folder] else folder / f"{name}.png" for folder in kinds]
+            masks = missing if crf else [None, *missing]
+            jobs.append(Job(source / f"{name}.npz", split.image(name), *masks))
+        waiting = [job for job in jobs if job.mask or job.plain]
+        needed = [job.probabilities for job in waiting]
+        check_present(source, needed, f"probabilities of split {split_name!r}", "`getam predict` makes them")
+        first = self.masks(split_name, crf)
+        yield from (first / f"{name}.png" for name, job in zip(ids, jobs, strict=True) if not (job.mask or job.plain))
+        yield from refine_files(waiting, self.experiment.crf.settings(), workers)
+        for folder in kinds:
+            self._note_end(folder, shard, len(ids))
+        if discard:
+            for job in jobs:
+                job.probabilities.unlink(missing_ok=True)
+
+    def _take_over_masks(self, folder: Path, crf: bool, source: Path) -> set[str]:
         made_from = {
             "probabilities": read_json(source / NOTE),
             "settings": self.experiment.digest("crf") if crf else None,
             "code": provenance.step_digest("getam.postprocessing"),
         }
-        done = take_over(folder, made_from, ".png")
-        jobs = [Job(source / f"{name}.npz", split.image(name), folder / f"{name}.png") for name in ids]
-        waiting = [job for job in jobs if job.mask.name not in done]
-        needed = [job.probabilities for job in waiting]
-        check_present(source, needed, f"probabilities of split {split_name!r}", "`getam predict` makes them")
-        yield from (job.mask for job in jobs if job.mask.name in done)
-        yield from refine_files(waiting, settings, workers)
-        self._note_end(folder, shard, len(ids))
-        if discard:
-            for job in jobs:
-                job.probabilities.unlink(missing_ok=True)
+        return take_over(folder, made_from, ".png")
 
     def masks(self, split_name: str, crf: bool = True) -> Path:
         """The folder that `refine` writes to."""

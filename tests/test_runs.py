@@ -60,7 +60,6 @@ def times(folder):
 def test_the_whole_chain(run, small_shapes, capsys):
     command("predict", run, "--split", "val", "test", "--device", "cpu")
     command("refine", run, "--split", "val", "--workers", 1)
-    command("refine", run, "--split", "val", "--without-crf", "--workers", 1)
     command("score", run, "--split", "val", "--workers", 1)
     command("score", run, "--split", "val", "--what", "masks_without_crf", "--workers", 1)
     split = open_dataset(small_shapes / "dataset").split("val")
@@ -74,6 +73,25 @@ def test_the_whole_chain(run, small_shapes, capsys):
     assert f"mIoU {100 * float(rows['mIoU']):.2f}" in capsys.readouterr().out
     assert (run / "val" / "iou_without_crf.csv").is_file()
     assert len(list((run / "test" / "probabilities").glob("*.npz"))) == 5
+
+
+def test_masks_without_the_crf_alone(run):
+    command("predict", run, "--split", "val")
+    command("refine", run, "--split", "val", "--without-crf", "--workers", 1)
+    assert {path.name for path in (run / "val").iterdir() if path.is_dir()} == {"probabilities", "masks_without_crf"}
+    plain = times(run / "val" / "masks_without_crf")
+    command("refine", run, "--split", "val", "--workers", 1)
+    assert written_since(plain, run / "val" / "masks_without_crf") == {"complete-1-of-1.json"}
+    # Of an image that has lost one of its masks, that one is made.
+    first = sorted((run / "val" / "masks_without_crf").glob("*.png"))[0]
+    content = first.read_bytes()
+    first.unlink()
+    plain, masks = times(run / "val" / "masks_without_crf"), times(run / "val" / "masks")
+    command("refine", run, "--split", "val", "--workers", 1, "--discard")
+    assert first.read_bytes() == content
+    assert written_since(plain, first.parent) == {first.name, "complete-1-of-1.json"}
+    assert written_since(masks, run / "val" / "masks") == {"complete-1-of-1.json"}
+    assert not list((run / "val" / "probabilities").glob("*.npz"))
 
 
 def test_shards_share_the_images(run):

@@ -17,7 +17,7 @@ def add(commands) -> None:
         usage="getam refine RUN --split S [S ...] [--without-crf] [--discard] [--shard I/N] [--workers N]\n"
         "       getam refine PROBABILITIES IMAGES --output MASKS [settings of the CRF]",
         description="Refines probabilities with a dense CRF and writes the most probable labels as palette PNGs: those "
-        "of a run's split, with the settings of its experiment, or those of a folder.",
+        "of a run's split, by its experiment's settings and, beside them, without the CRF; or those of a folder.",
         formatter_class=HelpFormatter,
     )
     parser.add_argument(
@@ -25,7 +25,7 @@ def add(commands) -> None:
     )
     parser.add_argument("images", type=Path, nargs="?", help="folder of <id>.jpg, .jpeg or .png")
     parser.add_argument("--split", nargs="+", help="of a run: splits to refine")
-    parser.add_argument("--without-crf", action="store_true", help="of a run: the most probable labels as they are")
+    parser.add_argument("--without-crf", action="store_true", help="of a run: no others than those without the CRF")
     parser.add_argument(
         "--discard", action="store_true", help="of a run: remove the probabilities when all masks are there"
     )

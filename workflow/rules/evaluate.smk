@@ -29,10 +29,8 @@ rule refine:
         settings=section("crf"),
         code=step_digest("getam.postprocessing"),
     shell:
-        "{{ getam refine {params.folder} --split {wildcards.split} --shard {params.shard} --workers {threads}"
-        " --experiment {params.experiment:q};"
-        " getam refine {params.folder} --split {wildcards.split} --shard {params.shard} --workers {threads}"
-        " --without-crf {params.discard}; }} 2>&1 | tee {log}"
+        "getam refine {params.folder} --split {wildcards.split} --shard {params.shard} --workers {threads}"
+        " --experiment {params.experiment:q} {params.discard} 2>&1 | tee {log}"
 
 
 rule score:

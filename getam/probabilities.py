@@ -24,13 +24,18 @@ _ARRAYS = ("labels", "low", "high", "count")
 def write_probabilities(path: Path, probabilities: np.ndarray) -> None:
     """Writes float32 (C + 1, H, W) as <id>.npz, whole or not at all."""
     kept = np.flatnonzero(probabilities.max((1, 2)) >= _LEAST)
+    steps = probabilities[kept]
+    # In place wherever it can be: most of the time goes into touching memory.
     with np.errstate(divide="ignore"):
-        steps = np.rint(-_STEPS * np.log(probabilities[kept]))
-    code = np.minimum(steps, 2**16 - 1).astype(np.uint16)
+        np.log(steps, out=steps)
+    steps *= -_STEPS
+    code = np.minimum(np.rint(steps, out=steps), 2**16 - 1, out=steps).astype(np.uint16)
     # Unsigned numbers wrap around, and wrap back when they are added up again.
-    for axis in (1, 2):
-        code = np.diff(code, axis=axis, prepend=np.zeros_like(code.take([0], axis)))
-    code = (code << 1) ^ np.where(code >> 15, np.uint16(2**16 - 1), np.uint16(0))  # -1, 1, -2, .. as 1, 2, 3, ..
+    code[:, 1:] -= code[:, :-1].copy()
+    code[:, :, 1:] -= code[:, :, :-1].copy()
+    sign = code >> 15
+    code <<= 1
+    code ^= np.negative(sign, out=sign)  # -1, 1, -2, .. as 1, 2, 3, ..
     arrays = {
         "labels": kept.astype(np.uint8),
         "low": (code & 255).astype(np.uint8),
@@ -76,7 +81,6 @@ def _load(path: Path) -> dict[str, np.ndarray]:
 
 
 def _decoded(arrays: dict[str, np.ndarray]) -> np.ndarray:
-    # In place wherever it can be: most of the time goes into touching memory.
     code = arrays["high"].astype(np.uint16)
     code <<= 8
     code |= arrays["low"]

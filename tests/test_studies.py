@@ -5,7 +5,19 @@ import yaml
 
 from getam.experiment import load_experiment
 from getam.experiment_schema import entry_schema
-from getam.studies import Row, check_studies, entry_of, rows_of, runs_of, runs_of_row, score_file, settings_of
+from getam.first_phase import first_phase_of
+from getam.studies import (
+    Row,
+    check_studies,
+    entry_of,
+    first_phase_of_run,
+    rows_of,
+    runs_of,
+    runs_of_row,
+    score_file,
+    settings_of,
+    settings_of_first_phase,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -119,6 +131,20 @@ def test_seeds(config):
     assert "seeds" not in settings_of("voc_deit-seed1", config)
     row = rows_of("pseudo_label_quality", config)[0]
     assert score_file(row, "voc_vitb_hybrid-seed1") == "voc_vitb_hybrid-seed1/train/pseudo_label_iou.csv"
+
+
+def test_a_first_phase_is_found_by_its_name(config):
+    """A job of a cluster knows nothing but the path that it has to write."""
+    runs = [f"{name}-seed7" for name in config["experiments"] if "checkpoint" not in entry_of(name, config)]
+    phases = {run: first_phase_of_run(run, config) for run in runs}
+    for run, phase in phases.items():
+        found, own = (load_experiment(s) for s in (settings_of_first_phase(phase, config), settings_of(run, config)))
+        assert first_phase_of(found) == first_phase_of(own)
+    shared = {phases[f"{name}-seed7"] for name in ("voc_vitb_hybrid", "voc_vitb_hybrid_cam", "voc_vitb_hybrid_from_0")}
+    assert len(shared) == 1
+    assert phases["voc_deit-seed7"] not in shared
+    with pytest.raises(ValueError, match="no experiment of the configuration has the first phase 0123456789ab-seed0"):
+        settings_of_first_phase("0123456789ab-seed0", config)
 
 
 def test_wrong_entries(config):

@@ -9,8 +9,11 @@ import pandas as pd
 from getam.pages import html_page, html_table
 
 provenance = json.loads(Path(snakemake.input.provenance).read_text())
-nested = {key: provenance.pop(key) for key in ("made_from", "versions") if key in provenance}
+nested = {key: provenance.pop(key) for key in ("first_phase", "made_from", "versions") if key in provenance}
 parts = ["<h2>Provenance</h2>", html_table(["", ""], [[key, str(value)] for key, value in provenance.items()])]
+if "first_phase" in nested:
+    # The rest of it is that of the run: else it would not have been taken.
+    nested["first_phase"] = {key: value for key, value in nested["first_phase"].items() if key not in nested}
 for key, values in nested.items():
     parts += [f"<h2>{key.replace('_', ' ')}</h2>", html_table(["", ""], [[k, str(v)] for k, v in values.items()])]
 costs = []

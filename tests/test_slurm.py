@@ -38,7 +38,8 @@ def jobs_of(output):
 def test_every_rule_as_a_job(tmp_path, small_workflow):
     own = {**small_workflow, "seeds": [0], "jobs": dict.fromkeys(("train", "predict", "refine"), SMALL)}
     output = submitted(tmp_path, own, "--config", "shards=2")
-    assert sorted(set(jobs_of(output))) == ["label", "predict", "prepare", "refine", "saliency", "score", "train"]
+    expected = ["label", "predict", "prepare", "refine", "saliency", "score", "train", "train_first_phase"]
+    assert sorted(set(jobs_of(output))) == expected
     assert jobs_of(output).count("predict") == jobs_of(output).count("refine") == 2
     local = tmp_path / "local"
     local.mkdir()
@@ -54,13 +55,17 @@ SMALL = {"threads": 1, "mem_mb": 3000, "runtime": 5}
 def test_a_job_that_its_wall_time_ends_is_resumed(tmp_path, small_workflow):
     entry = small_workflow["experiments"]["shapes"]
     monitoring = {**entry["monitoring"], "checkpoint_minutes": 0.05}
-    long = {**entry, "training": {**entry["training"], "epochs": 320}, "monitoring": monitoring}
+    long = {**entry, "training": {**entry["training"], "epochs": 480}, "monitoring": monitoring}
     jobs = {"train": {**SMALL, "runtime": 1}, "predict": SMALL, "refine": SMALL}
     own = {**small_workflow, "seeds": [0], "experiments": {"shapes": long}, "jobs": jobs}
     weights = "results/demo/experiments/shapes/weights.safetensors"
     output = submitted(tmp_path, own, weights, "--retries", "9")
     assert (tmp_path / weights).is_file()
-    assert jobs_of(output).count("train") > 1
-    logs = [tmp_path / "results/demo/logs/train/shapes.log"]
-    logs += tmp_path.glob(".snakemake/slurm_logs/rule_train/**/*.log")
-    assert any(re.search(r"taken up after \d+ of \d+ steps", log.read_text()) for log in logs)
+    assert sum(job.startswith("train") for job in jobs_of(output)) > 2
+    found = [*tmp_path.glob("results/demo/logs/train*/*.log")]
+    found += tmp_path.glob(".snakemake/slurm_logs/rule_train*/**/*.log")
+    # What goes on from a shared first phase says so; what goes on from its own checkpoint does not.
+    logs = [log.read_text() for log in found]
+    assert any(
+        re.search(r"taken up after \d+ of \d+ steps", log) and "the first phase is that" not in log for log in logs
+    )

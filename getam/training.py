@@ -170,6 +170,8 @@ class _Trainer:
         self._checkpoints = Checkpoints(folder / _CHECKPOINTS, identity)
         self._window = Window(this.device)
         self._first_step = self._take_up(split)
+        # Read now: should it be missing, the end of the training is no moment to find out.
+        self._first_phase_made = None if first_phase is None else read_json(first_phase / PROVENANCE)
 
     def _batches_from(self, step: int) -> EpochBatches:
         settings, this = self._experiment.training, self._replica
@@ -197,12 +199,12 @@ class _Trainer:
             if self._begun_by is None:
                 return 0
             state = self._state_of_first_phase(split)
+        elif self._replica.leads:
+            _log.info("taken up after %d of %d steps", state["step"], self._last)
         self.network.load_state_dict(state["network"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._window.sums.copy_(state["window"])
         self._window.steps = state["window_steps"]
-        if self._replica.leads:
-            _log.info("taken up after %d of %d steps", state["step"], self._last)
         return state["step"]
 
     def _state_of_first_phase(self, split: Split) -> dict[str, Any]:
@@ -337,8 +339,8 @@ class _Trainer:
             "seconds_of_the_last_session": round(time.monotonic() - self._started, 1),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
-        if self._begun_by is not None:
-            described["first_phase"] = read_json(self._begun_by / PROVENANCE)
+        if self._first_phase_made is not None:
+            described["first_phase"] = self._first_phase_made
         write_json(self._folder / PROVENANCE, described)
         result = self._finished.result
         if result.name == FIRST_PHASE:

@@ -111,6 +111,9 @@ def test_damaged_or_missing(first_phase, small_experiment, tmp_path):
     (tmp_path / FIRST_PHASE).write_bytes(content)
     with pytest.raises(CheckpointError, match="is damaged"):
         train(experiment, tmp_path / "run", workers=0, first_phase=tmp_path)
+    (tmp_path / FIRST_PHASE).write_bytes((first_phase / FIRST_PHASE).read_bytes())
+    with pytest.raises(FileNotFoundError, match=r"provenance\.json"):
+        train(experiment, tmp_path / "run", workers=0, first_phase=tmp_path)
 
 
 def test_without_a_first_phase(first_phase, small_experiment, tmp_path):

@@ -56,7 +56,7 @@ def test_a_job_that_its_wall_time_ends_is_resumed(tmp_path, small_workflow):
     entry = small_workflow["experiments"]["shapes"]
     monitoring = {**entry["monitoring"], "checkpoint_minutes": 0.05}
     # One training of a few minutes, of which each attempt has one.
-    training = {**entry["training"], "epochs": 800, "classification": 0}
+    training = {**entry["training"], "epochs": 600, "classification": 0}
     long = {**entry, "training": training, "monitoring": monitoring}
     jobs = {"train": {**SMALL, "runtime": 1}, "predict": SMALL, "refine": SMALL}
     own = {**small_workflow, "seeds": [0], "experiments": {"shapes": long}, "jobs": jobs}

@@ -57,12 +57,12 @@ sanitize: setup
 	GETAM_EXTRA_FLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all" \
 	  $(BIN)/python setup.py --quiet build_ext --build-lib build/sanitized --build-temp build/sanitized/objects
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
-	  GETAM_LIBRARY=build/sanitized/getam/libgetam.so \
+	  GETAM_LIBRARY=build/sanitized/getam/lattice/libgetam.so \
 	  $(BIN)/python -m pytest --capture=no tests/test_lattice.py tests/test_crf.py
 
 # What the workflow checks its configuration with, from the settings themselves.
 schemas: setup
-	$(BIN)/python -m getam.experiment_schema > workflow/schemas/experiment.schema.yaml
+	$(BIN)/python -m getam.config.schema > workflow/schemas/experiment.schema.yaml
 
 # pip-audit in an environment of its own: it is no part of what it looks at.
 audit:
@@ -95,4 +95,4 @@ lock:
 	echo pydensecrf2 | $(UV_COMPILE) --no-deps - --output-file envs/pydensecrf.lock
 
 clean:
-	rm -rf $(VENV) build getam/libgetam.so
+	rm -rf $(VENV) build getam/lattice/libgetam.so

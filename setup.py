@@ -7,19 +7,16 @@ torch's, nor OpenMP.
 import os
 import platform
 import shutil
+import tomllib
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-LIBRARY = Extension("getam.libgetam", sources=[f"csrc/{name}.cpp" for name in ("lattice", "kernels", "interface")])
-
-FLAGS = ["-std=c++17", "-O3", "-pthread", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-psabi", "-fno-math-errno"]
-# Pixels often lie exactly on a face of the lattice: its geometry must not depend on the compiler's liberties.
-EXACT = ["-ffp-contract=off"]
-# The CRF meets no NaN or infinity, and the filter only adds and multiplies: these change no result of theirs.
-FAST = ["-ffinite-math-only", "-fno-signed-zeros", "-fno-trapping-math"]
-AVX2 = ["-mavx2", "-mfma"]
+LIBRARY = Extension(
+    "getam.lattice.libgetam", sources=[f"csrc/{name}.cpp" for name in ("lattice", "kernels", "interface")]
+)
+FLAGS = tomllib.loads(Path("csrc/flags.toml").read_text(encoding="utf-8"))
 # For compiling and for linking, behind all others: sanitizers, for instance.
 EXTRA = os.environ.get("GETAM_EXTRA_FLAGS", "").split()
 
@@ -34,8 +31,8 @@ class BuildLibrary(build_ext):
     def run(self) -> None:
         super().run()
         if not (self.inplace or self.editable_mode):
-            # Results say which code they were made with, the lattice's too (getam/provenance.py).
-            self.copy_tree("csrc", str(Path(self.build_lib, "getam", "csrc")))
+            # Results say which code they were made with, the lattice's too (getam/utils/provenance.py).
+            self.copy_tree("csrc", str(Path(self.build_lib, "getam", "lattice", "csrc")))
 
     def build_extension(self, extension: Extension) -> None:
         if self.compiler.compiler_type != "unix":
@@ -48,13 +45,13 @@ class BuildLibrary(build_ext):
                 "macOS: xcode-select --install. Another compiler: set CXX and CC."
             )
         x86 = platform.machine().lower() in ("x86_64", "amd64")
-        objects = self._compile(extension, "lattice", EXACT)
-        objects += self._compile(extension, "kernels", FAST, instruction_set="portable")
+        objects = self._compile(extension, "lattice", FLAGS["exact"])
+        objects += self._compile(extension, "kernels", FLAGS["fast"], instruction_set="portable")
         objects += self._compile(extension, "interface", [], with_avx2=x86)
         if x86:
             # Last: of several copies of a function of the standard library the linker keeps the first, and that has to
             # run everywhere.
-            objects += self._compile(extension, "kernels", FAST + AVX2, instruction_set="avx2")
+            objects += self._compile(extension, "kernels", FLAGS["fast"] + FLAGS["avx2"], instruction_set="avx2")
         self.compiler.link_shared_object(
             objects, self.get_ext_fullpath(extension.name), extra_postargs=["-pthread", *EXTRA], target_lang="c++"
         )
@@ -66,7 +63,7 @@ class BuildLibrary(build_ext):
             [f"csrc/{source}.cpp"],
             output_dir=str(Path(self.build_temp, instruction_set)),
             macros=macros,
-            extra_postargs=FLAGS + flags + EXTRA,
+            extra_postargs=FLAGS["all"] + flags + EXTRA,
         )
 
 

@@ -21,7 +21,7 @@ import torch
 from benchmarks.measure import peak_memory, print_table, timings, write_results
 from benchmarks.naive import naive_maps
 from getam import activation_maps, build_model
-from getam.machine import device_name
+from getam.utils.hardware import device_name
 
 PAIRS = [(0, 1), (0, 5), (1, 3), (1, 7), (2, 2), (3, 9)]
 BATCH, CLASSES, START_LAYER = 4, 20, 6

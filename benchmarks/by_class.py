@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import RESULTS, print_table, write_table
-from getam.evaluation import BACKGROUND_NAME
-from getam.images import UNKNOWN, read_mask
-from getam.metrics import ConfusionMatrix
-from getam.probabilities import read_probabilities
-from getam.progress import progress
-from getam.runs import Run
+from getam.constants import UNKNOWN
+from getam.data.images import read_mask
+from getam.evaluation.metrics import ConfusionMatrix
+from getam.evaluation.probabilities import read_probabilities
+from getam.evaluation.run import Run
+from getam.evaluation.scores import BACKGROUND_NAME
+from getam.utils.progress import progress
 
 COLUMNS = ("prediction", "classes known", "pseudo labels")
 

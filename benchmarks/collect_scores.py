@@ -10,7 +10,7 @@ import csv
 from pathlib import Path
 
 from benchmarks.measure import RESULTS, print_table, write_table
-from getam.studies import WHAT
+from getam.config.tables import WHAT
 
 
 def miou(path: Path) -> str:

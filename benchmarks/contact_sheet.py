@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from getam.datasets.prepared import Split, open_dataset
-from getam.images import read_image, read_mask
-from getam.pictures import draw_sheet, painted
+from getam.data.dataset import Split, open_dataset
+from getam.data.images import read_image, read_mask
+from getam.data.visualisation import draw_sheet, painted
 
 _SIDE_BY_SIDE = 4  # images in one row
 

@@ -28,8 +28,8 @@ from PIL import Image
 
 from benchmarks.measure import peak_memory, print_table, timings, write_results
 from getam import ConfusionMatrix, dense_crf, dense_crf_batch
-from getam.datasets import voc
-from getam.machine import device_name
+from getam.data import voc
+from getam.utils.hardware import device_name
 
 SIZE = (500, 375)
 REFERENCE = "pydensecrf"

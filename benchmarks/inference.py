@@ -20,16 +20,16 @@ import torch.nn.functional as F
 
 from benchmarks.measure import print_table, write_results
 from getam import ConfusionMatrix, SegmentationNetwork, dense_crf, normalise_images
-from getam.datasets.prepared import Split
-from getam.evaluation import score_masks
-from getam.experiment import Experiment
-from getam.images import read_image, read_mask
-from getam.inference import predict_files
-from getam.machine import device_name
-from getam.parallel import available_cores
-from getam.postprocessing import Job, refine_files
-from getam.probabilities import read_probabilities
-from getam.runs import Run
+from getam.config.experiment import Experiment
+from getam.data.dataset import Split
+from getam.data.images import read_image, read_mask
+from getam.evaluation.masks import Job, refine_files
+from getam.evaluation.prediction import predict_files
+from getam.evaluation.probabilities import read_probabilities
+from getam.evaluation.run import Run
+from getam.evaluation.scores import score_masks
+from getam.utils.hardware import device_name
+from getam.utils.parallel import available_cores
 
 
 def chain(network: SegmentationNetwork, run: Run, split: Split, folder: Path) -> tuple[dict[str, float], dict]:

@@ -19,13 +19,14 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.measure import RESULTS, print_table, write_table
-from getam.evaluation import BACKGROUND_NAME, Score
-from getam.images import BACKGROUND, UNKNOWN, read_mask
-from getam.labelling import activations
-from getam.progress import progress
-from getam.pseudo_labels import complete_labels
-from getam.refinement import normalise_maps, refine_maps
-from getam.runs import Run
+from getam.constants import BACKGROUND, UNKNOWN
+from getam.data.images import read_mask
+from getam.evaluation.labelling import activations
+from getam.evaluation.run import Run
+from getam.evaluation.scores import BACKGROUND_NAME, Score
+from getam.method.pamr import normalise_maps, refine_maps
+from getam.method.pseudo_labels import complete_labels
+from getam.utils.progress import progress
 
 CAUSES = (
     "saliency misses an object",

@@ -18,12 +18,13 @@ from pathlib import Path
 import torch
 
 from benchmarks.measure import RESULTS, print_table, write_table
-from getam.evaluation import score_masks
-from getam.experiment import Experiment, load_experiment, parse_yaml
-from getam.labelling import label_files
-from getam.progress import progress
-from getam.runs import Run
-from getam.studies import settings_of
+from getam.config.entries import settings_of
+from getam.config.experiment import Experiment
+from getam.config.experiment_file import load_experiment, parse_yaml
+from getam.evaluation.labelling import label_files
+from getam.evaluation.run import Run
+from getam.evaluation.scores import score_masks
+from getam.utils.progress import progress
 
 OWN = "as trained"
 

@@ -18,9 +18,9 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.measure import print_table, timings, write_results
-from getam.datasets.loading import EpochBatches, TrainingImages, training_batches
-from getam.datasets.prepared import Split, open_dataset
-from getam.machine import device_name
+from getam.data.dataset import Split, open_dataset
+from getam.data.loading import EpochBatches, TrainingImages, training_batches
+from getam.utils.hardware import device_name
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BATCH = 4
@@ -114,7 +114,7 @@ def main() -> None:
             "images": count * BATCH,
             "device": device_name("cpu"),
         }
-        for way, name in ((usual, "usual"), (ours, "getam.datasets.loading"))
+        for way, name in ((usual, "usual"), (ours, "getam.data.loading"))
     ]
     print_table(rows)
     print(f"written to {write_results('loading', device_name('cpu'), rows)}")

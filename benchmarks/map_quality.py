@@ -37,12 +37,12 @@ from getam import (
     normalise_maps,
     refine_maps,
 )
-from getam.datasets.prepared import DataSet, Split, open_dataset
-from getam.images import read_image, read_mask
-from getam.machine import device_name
-from getam.map_quality import ThresholdedConfusion
-from getam.names import METHODS
-from getam.pictures import draw_sheet, heat, painted
+from getam.config.choices import METHODS
+from getam.data.dataset import DataSet, Split, open_dataset
+from getam.data.images import read_image, read_mask
+from getam.data.visualisation import draw_sheet, heat, painted
+from getam.evaluation.map_scores import ThresholdedConfusion
+from getam.utils.hardware import device_name
 
 BILINEAR, NEAREST = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
 

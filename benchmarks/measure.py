@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from getam.machine import peak_resident
+from getam.utils.hardware import peak_resident
 
 RESULTS = Path(__file__).parent / "results"
 

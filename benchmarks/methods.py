@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import RESULTS, print_table, write_table
-from getam.evaluation import read_summary
-from getam.files import read_json
-from getam.runs import Run
+from getam.evaluation.run import Run
+from getam.evaluation.scores import read_summary
+from getam.utils.files import read_json
 
 _SCORES = {"mIoU": "iou", "without CRF": "iou_without_crf", "pseudo labels": "pseudo_label_iou"}
 

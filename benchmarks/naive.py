@@ -1,7 +1,7 @@
 """Activation maps the way they are usually computed: full N x N matrices, one backward per (image, class) pair.
 
 The opponent of benchmarks/activation.py and the oracle of tests/test_activation.py. It is written from the definitions
-(docs/method.md section 2) with timm's unfused attention and shares no code with getam.activation.
+(docs/method.md section 2) with timm's unfused attention and shares no code with getam.method.activation.
 """
 
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def naive_maps(
     weight_gradients: bool = False,
     whole_forward: bool = False,
 ) -> Tensor:
-    """Maps (B, C, rows, columns) of the token grid; see `getam.activation.activation_maps` for the arguments.
+    """Maps (B, C, rows, columns) of the token grid; see `getam.method.activation.activation_maps` for the arguments.
 
     weight_gradients: call `backward()`, which computes the gradient of every weight too, as code that keeps its
         attention gradients by hooks does; else ask for the attention gradients alone.

@@ -26,8 +26,8 @@ from getam import (
     normalise_maps,
     refine_maps,
 )
-from getam.datasets import voc
-from getam.pictures import draw_sheet, heat, painted
+from getam.data import voc
+from getam.data.visualisation import draw_sheet, heat, painted
 
 PHOTOGRAPHS = {"astronaut": "person", "chelsea": "cat"}
 SIDE = 224

@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 
 from benchmarks.measure import RESULTS, print_table, write_table
-from getam.map_quality import score_maps
-from getam.names import METHODS
-from getam.progress import progress
-from getam.runs import Run
+from getam.config.choices import METHODS
+from getam.evaluation.map_scores import score_maps
+from getam.evaluation.run import Run
+from getam.utils.progress import progress
 
 
 def score(run: Run, split: str, size: int, method: str) -> dict[str, str]:

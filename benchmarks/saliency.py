@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import print_table, write_results
-from getam.background_detection import background_saliency, border_saliency
-from getam.datasets.prepared import open_dataset
-from getam.images import UNKNOWN, read_grey, read_image, read_mask
-from getam.machine import device_name
-from getam.pictures import draw_sheet
-from getam.saliency import OTSU, binarise, find_maps
+from getam.constants import UNKNOWN
+from getam.data.dataset import open_dataset
+from getam.data.images import read_grey, read_image, read_mask
+from getam.data.saliency.background import background_saliency, border_saliency
+from getam.data.saliency.maps import OTSU, binarise, find_maps
+from getam.data.visualisation import draw_sheet
+from getam.utils.hardware import device_name
 
 BETA_SQUARED = 0.3
 Truth = Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]  # image, salient bool (H, W), known bool (H, W)

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 from benchmarks.measure import print_table, write_results
-from getam.machine import device_name
+from getam.utils.hardware import device_name
 
 STAGES = {
     "predict": ("predict", "--batch", "8"),

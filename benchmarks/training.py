@@ -21,6 +21,7 @@ from benchmarks.measure import peak_memory, print_table, timings, write_results
 from benchmarks.naive import naive_maps
 from getam import (
     DenseEnergyLoss,
+    build_model,
     classification_loss,
     complete_labels,
     cross_entropy_loss,
@@ -30,11 +31,11 @@ from getam import (
     saliency_loss,
     saliency_target,
 )
-from getam.experiment import Experiment
-from getam.machine import device_name
-from getam.modes import arithmetic
-from getam.optimisation import make_optimiser
-from getam.phases import Batch, JointPhase, prepare_for_speed
+from getam.config.experiment import Experiment
+from getam.models.runtime import arithmetic
+from getam.training.optimisation import make_optimiser
+from getam.training.phases import Batch, JointPhase, prepare_for_speed
+from getam.utils.hardware import device_name
 
 CLASSES = 20
 PAIRS = [(0, 1), (0, 5), (1, 3), (1, 7), (2, 2), (3, 9)]  # of every four images
@@ -70,7 +71,9 @@ def prepare(options: argparse.Namespace, way: str) -> Callable[[], float]:
     """A function that makes one joint step and returns its loss."""
     experiment, batch = make_experiment(options), make_batch(options)
     torch.manual_seed(0)
-    network = experiment.build_network(CLASSES).to(options.device)
+    network = build_model(
+        num_classes=CLASSES, pretrained=experiment.network.pretrained, **experiment.network_arguments()
+    ).to(options.device)
     prepare_for_speed(network, experiment.training)
     # Eval mode, so that two forwards are worth as much as one; what is calculated in a step is otherwise the same.
     network.eval()
@@ -129,7 +132,7 @@ def _timed(step: Callable[[], float], device: str) -> float:
 
 
 WAYS = {
-    "getam": "`getam.phases.JointPhase`",
+    "getam": "`getam.training.phases.JointPhase`",
     "gradients": "two forwards, full matrices, attention gradients alone",
     "backward": "two forwards, full matrices, `backward()` for each pair",
 }

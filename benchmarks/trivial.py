@@ -14,8 +14,9 @@ import numpy as np
 
 from benchmarks.measure import print_table, write_table
 from getam import ConfusionMatrix
-from getam.datasets.prepared import Split, open_dataset
-from getam.images import UNKNOWN, read_image, read_mask
+from getam.constants import UNKNOWN
+from getam.data.dataset import Split, open_dataset
+from getam.data.images import read_image, read_mask
 
 _BINS = 16  # per colour channel
 _PLACES = 16  # per side

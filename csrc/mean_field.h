@@ -151,7 +151,7 @@ void Inference::normalise(Member& member, Tables<D>& tables) {
 }
 
 void Inference::load_unary(Member& member) {
-  // Keeps the logarithm of 0 finite, and the lanes without a label negligible. getam/crf.py and getam/torch_lattice.py
+  // Keeps the logarithm of 0 finite, and the lanes without a label negligible. getam/lattice/crf.py and getam/lattice/torch_lattice.py
   // have the same.
   constexpr float kSmallest = 1e-20f;
   for_blocks(member, pixels_, [&](size_t p, size_t count) {

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from getam import _native
-from getam.datasets import shapes
-from getam.saliency import SaliencySettings, make_saliency
+from getam.data import shapes
+from getam.data.saliency.maps import SaliencySettings, make_saliency
+from getam.lattice import _native
 from tests.small_workflow import small_configuration
 
 _SHARED = Path(__file__).parents[2] / "shared"

@@ -6,7 +6,7 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
-from getam.images import write_mask
+from getam.data.images import write_mask
 
 SIZE = (24, 30)
 TRAIN, VAL, TEST = ("2007_000032", "2007_000039"), ("2007_000033", "2007_000042"), ("2008_000001",)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-import getam
 from benchmarks.naive import naive_maps
 from getam import ActivationRecord, activation_maps, build_model, load_recipe
+from getam.config.choices import METHODS
 from tests.conftest import relative_error
 
 import timm  # isort: skip (getam makes it importable beside a CPU build of torch)
@@ -63,7 +63,7 @@ def test_fusions_equal_full_matrices_up_to_a_factor(network, images, method, fus
 
 
 def test_matmul_takes_rows_in_pieces(images, monkeypatch):
-    monkeypatch.setattr("getam.activation._ROWS", 7)
+    monkeypatch.setattr("getam.method.activation._ROWS", 7)
     network = small_network("class_token")
     found = activation_maps(network, images, LABELS, "transformer_attribution")
     assert relative_error(found, naive_maps(network, images, LABELS, "transformer_attribution")) < 1e-10
@@ -115,7 +115,7 @@ def test_cam_class_token_reads_the_patch_tokens(images):
     assert relative_error(found, (expected * LABELS[:, :, None]).unflatten(2, (8, 12))) < 1e-12
 
 
-@pytest.mark.parametrize("method", getam.activation.METHODS)
+@pytest.mark.parametrize("method", METHODS)
 def test_maps_do_not_depend_on_the_batch(network, images, method):
     together = activation_maps(network, images, LABELS, method)
     order = torch.tensor([2, 0, 3, 1])
@@ -125,7 +125,7 @@ def test_maps_do_not_depend_on_the_batch(network, images, method):
         assert (alone - together[i]).abs().max() <= 1e-10 * together.max()
 
 
-@pytest.mark.parametrize("method", getam.activation.METHODS)
+@pytest.mark.parametrize("method", METHODS)
 def test_zero_where_no_label(network, images, method):
     maps = activation_maps(network, images, LABELS, method)
     assert maps.min() >= 0
@@ -277,7 +277,7 @@ def test_query_normalisation_is_seen():
 
 _MEMORY = """
 import torch, getam, timm
-from getam.machine import peak_resident
+from getam.utils.hardware import peak_resident
 def grown(side, **options):
     torch.manual_seed(0)
     vit = timm.models.VisionTransformer(img_size=side, patch_size=1, embed_dim=16, depth=2, num_heads=1, num_classes=2)
@@ -375,7 +375,7 @@ def test_cam_of_a_plain_timm_transformer():
 def test_bfloat16_network(images):
     torch.manual_seed(0)
     network = build_model("vit_tiny", CLASSES).eval()
-    for method in getam.activation.METHODS:
+    for method in METHODS:
         expected = activation_maps(network.float(), images.float(), LABELS, method)
         maps = activation_maps(network.bfloat16(), images.bfloat16(), LABELS, method)
         assert maps.dtype == torch.float32
@@ -383,7 +383,7 @@ def test_bfloat16_network(images):
 
 
 def test_empty_batch(network, images):
-    for method in getam.activation.METHODS:
+    for method in METHODS:
         assert activation_maps(network, images[:0], LABELS[:0], method).shape == (0, CLASSES, 8, 12)
 
 

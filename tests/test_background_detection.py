@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from getam.background_detection import (
+from getam.data.images import read_grey, read_image
+from getam.data.saliency.background import (
     adjacent_pairs,
     background_saliency,
     border_saliency,
     boundary_connectivity,
     optimise,
 )
-from getam.images import read_grey, read_image
-from getam.saliency import OTSU, binarise
+from getam.data.saliency.maps import OTSU, binarise
 
 METHODS = pytest.mark.parametrize("method", [background_saliency, border_saliency])
 

@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 
 from getam import CheckpointError, load_released_checkpoint
-from getam.weights import read_state_dict
+from getam.models.weights import read_state_dict
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from PIL import Image
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
-from getam.datasets import coco
-from getam.files import read_json
-from getam.images import read_mask
+from getam.data import coco
+from getam.data.images import read_mask
+from getam.utils.files import read_json
 
 HEIGHT, WIDTH = 40, 50
 

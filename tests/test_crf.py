@@ -5,8 +5,9 @@ import pytest
 import torch
 from skimage import data
 
-from getam import _native, dense_crf, dense_crf_batch, torch_lattice
-from getam.crf import _mean_field
+from getam import dense_crf, dense_crf_batch
+from getam.lattice import _native, torch_lattice
+from getam.lattice.crf import _mean_field
 from tests import lattice_oracle
 
 SETTINGS = {"iterations": 5, "gaussian": (3.0, 3.0), "bilateral": (6.1, 37.0, 4.0)}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from getam.crf_labels import crf_labels
+from getam.method.crf_labels import crf_labels
 
 densecrf = pytest.importorskip("pydensecrf.densecrf")
 

@@ -20,8 +20,8 @@ from getam import (
     saliency_target,
     train,
 )
-from getam.history import read_history
-from getam.names import METHODS
+from getam.config.choices import METHODS
+from getam.training.history import read_history
 from tests.conftest import relative_error
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

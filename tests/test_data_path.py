@@ -12,11 +12,11 @@ import scipy.io
 import yaml
 from PIL import Image
 
-from getam.cli import main
-from getam.datasets.checking import check_split
-from getam.datasets.prepared import open_dataset
-from getam.files import read_json
-from getam.images import read_mask
+from getam.cli.command import main
+from getam.data.dataset import open_dataset
+from getam.data.images import read_mask
+from getam.data.inspection import check_split
+from getam.utils.files import read_json
 from tests.file_server import serving
 
 

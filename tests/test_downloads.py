@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 import requests
 
-from getam.archives import Archive, Lock, read_registry
-from getam.cli import main
-from getam.downloads import DownloadError, fetch
+from getam.cli.command import main
+from getam.data.archives.downloads import DownloadError, fetch
+from getam.data.archives.registry import Archive, Lock, read_registry
 from tests.file_server import FileServer, Handler, serving
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 300_000, np.uint8).tobytes()

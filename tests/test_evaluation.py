@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from getam import open_dataset
-from getam.evaluation import read_summary, score_masks, worst_images, write_score
-from getam.images import read_mask, write_mask
+from getam.data.images import read_mask, write_mask
+from getam.evaluation.scores import read_summary, score_masks, worst_images, write_score
 
 CLASSES = 5
 

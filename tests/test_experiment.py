@@ -4,8 +4,9 @@ import pytest
 import yaml
 
 from getam import load_experiment, load_recipe
-from getam.commands.options import _setting
-from getam.experiment import EXPERIMENT, training_digest, write_experiment
+from getam.cli.options import _setting
+from getam.config.experiment import EXPERIMENT, training_digest
+from getam.config.experiment_file import write_experiment
 
 SMALLEST = {"name": "e", "data": {"dataset": "d", "saliency": None}, "network": {"backbone": "vitb_hybrid"}}
 

@@ -5,8 +5,8 @@ import torch
 from PIL import Image
 
 from getam import activation_maps, build_model, explain
-from getam.checkpoints import save_network
-from getam.cli import main
+from getam.cli.command import main
+from getam.models.saving import save_network
 
 
 @pytest.fixture(scope="module")

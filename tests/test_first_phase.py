@@ -5,11 +5,11 @@ import json
 import pytest
 
 from getam import load_experiment
-from getam.cli import main
-from getam.first_phase import FIRST_PHASE, first_phase_name, first_phase_of
-from getam.interruption import Interrupted
-from getam.training import train, train_first_phase
-from getam.weights import CheckpointError
+from getam.cli.command import main
+from getam.config.first_phase import FIRST_PHASE, first_phase_name, first_phase_of
+from getam.models.weights import CheckpointError
+from getam.training.launch import train, train_first_phase
+from getam.utils.signals import Interrupted
 from tests.test_training import FIRST_JOINT, STEPS, assert_same_weights, history, interrupt_at
 
 

@@ -23,8 +23,8 @@ from getam import (
     saliency_loss,
     saliency_target,
 )
-from getam.checkpoints import released_name
-from getam.phases import Batch, JointPhase
+from getam.models.released import released_name
+from getam.training.phases import Batch, JointPhase
 from tests.conftest import relative_error
 
 RELEASED = load_recipe("released")

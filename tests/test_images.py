@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from getam.files import read_json, write_json, write_text, written
-from getam.images import image_size, palette, read_image, read_mask, write_grey, write_mask
+from getam.data.images import image_size, palette, read_image, read_mask, write_grey, write_mask
+from getam.utils.files import read_json, write_json, write_text, written
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_json(tmp_path):
 def test_full_disk(small_disk):
     """A mask that does not fit leaves the old one, nothing half-written, and a message with its name."""
     script = (
-        "import numpy as np, pathlib, sys; from getam.images import write_grey\n"
+        "import numpy as np, pathlib, sys; from getam.data.images import write_grey\n"
         "path = pathlib.Path(sys.argv[1]) / 'a.png'\n"
         "write_grey(path, np.zeros((4, 4), np.uint8))\n"
         "before = path.read_bytes()\n"

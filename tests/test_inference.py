@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from getam import build_model, open_dataset, predict_probabilities
-from getam.inference import predict_files
-from getam.probabilities import read_probabilities
+from getam.evaluation.prediction import predict_files
+from getam.evaluation.probabilities import read_probabilities
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 

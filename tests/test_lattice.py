@@ -7,8 +7,8 @@ import torch
 from skimage import data
 from torch.nn.functional import interpolate
 
-from getam import DenseEnergyLoss, _native, bilateral_filter, torch_lattice
-from getam.lattice import _filter
+from getam import DenseEnergyLoss, bilateral_filter
+from getam.lattice.bilateral import _filter, _native, torch_lattice
 from tests import lattice_oracle
 from tests.conftest import relative_error
 

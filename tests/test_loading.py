@@ -7,11 +7,11 @@ import torch
 from PIL import Image
 
 from getam import normalise_images
-from getam.datasets import voc
-from getam.datasets.augment import random_view
-from getam.datasets.loading import EpochBatches, InferenceImages, TrainingImages, inference_images, training_batches
-from getam.datasets.prepared import Split
-from getam.images import write_grey
+from getam.data import voc
+from getam.data.augmentation import random_view
+from getam.data.dataset import Split
+from getam.data.images import write_grey
+from getam.data.loading import EpochBatches, InferenceImages, TrainingImages, inference_images, training_batches
 
 
 @pytest.fixture

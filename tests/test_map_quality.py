@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from getam.activation import activation_maps
-from getam.backbones import normalise_images
-from getam.datasets.augment import centred_view
-from getam.experiment import load_experiment
-from getam.images import read_image, read_mask
-from getam.map_quality import ThresholdedConfusion
-from getam.metrics import ConfusionMatrix
-from getam.runs import Run
-from getam.training import train
+from getam.config.experiment_file import load_experiment
+from getam.data.augmentation import centred_view
+from getam.data.images import read_image, read_mask
+from getam.evaluation.map_scores import ThresholdedConfusion
+from getam.evaluation.metrics import ConfusionMatrix
+from getam.evaluation.run import Run
+from getam.method.activation import activation_maps
+from getam.models.backbones import normalise_images
+from getam.training.launch import train
 
 
 def test_every_threshold_as_if_it_were_the_only_one():

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from getam import CheckpointError, build_model
-from getam.backbone_specs import BACKBONES, backbone_spec
-from getam.backbones import Backbone
+from getam.config.backbone_specs import BACKBONES, backbone_spec
+from getam.models.backbones import Backbone
 from tests.conftest import relative_error
 
 

@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from getam import load_experiment, load_recipe
-from getam.experiment import Training
-from getam.optimisation import first_joint_step, learning_rate, make_optimiser, set_learning_rate
+from getam.config.experiment import Training
+from getam.training.optimisation import first_joint_step, learning_rate, make_optimiser, set_learning_rate
 
 
 def test_the_released_optimiser_and_schedule_exactly(golden_folder):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from getam.parallel import map_unordered
+from getam.utils.parallel import map_unordered
 
 
 def _threads(_: int) -> int:
@@ -21,7 +21,7 @@ def test_workers_have_one_thread():
     if not Path("/proc/self/task").is_dir():
         pytest.skip("threads are counted in /proc")
     script = (
-        "from getam.parallel import map_unordered; from tests.test_parallel import _threads\n"
+        "from getam.utils.parallel import map_unordered; from tests.test_parallel import _threads\n"
         "if __name__ == '__main__': print(set(map_unordered(_threads, range(4), 2)))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

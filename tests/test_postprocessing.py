@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from getam import dense_crf
-from getam.cli import main
-from getam.crf_settings import CrfSettings
-from getam.images import palette
-from getam.postprocessing import find_jobs, refine_files
+from getam.cli.command import main
+from getam.data.images import palette
+from getam.evaluation.masks import find_jobs, refine_files
+from getam.lattice.settings import CrfSettings
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from getam import dense_crf
-from getam.probabilities import read_probabilities, write_probabilities
+from getam.evaluation.probabilities import read_probabilities, write_probabilities
 
 
 def smooth_probabilities(labels=21, height=61, width=83, seed=0, sharpness=4.0):

@@ -4,18 +4,20 @@ import sys
 
 import pytest
 
-from getam import provenance
-from getam.provenance import built_on, step_digest, surroundings
+from getam.utils import provenance
+from getam.utils.provenance import environment, modules_of_step, step_digest
 
 
 def test_steps_are_built_on_what_they_import():
-    training, masks = built_on("getam.training"), built_on("getam.postprocessing")
+    training, masks = modules_of_step("getam.training.launch"), modules_of_step("getam.evaluation.masks")
     assert {f"getam.{name}" for name in ("phases", "activation", "losses", "network", "datasets.augment")} <= training
-    assert "getam._native" in training & masks
+    assert "getam.lattice._native" in training & masks
     # The decoder does not change what the dense CRF does.
-    assert "getam.network" not in masks
-    assert not {"getam.progress", "getam.files"} & (training | masks)
-    code = "import getam.training, json, sys; print(json.dumps([m for m in sys.modules if m.startswith('getam')]))"
+    assert "getam.models.network" not in masks
+    assert not {"getam.utils.progress", "getam.utils.files"} & (training | masks)
+    code = (
+        "import getam.training.launch, json, sys; print(json.dumps([m for m in sys.modules if m.startswith('getam')]))"
+    )
     imported = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
     assert training <= set(imported)
 
@@ -50,12 +52,12 @@ def test_code_is_the_same_to_every_version_of_python():
 )
 def test_changed_code_is_another_step(monkeypatch, module, counts):
     source = provenance._source
-    before = step_digest("getam.training")
+    before = step_digest("getam.training.launch")
     step_digest.cache_clear()
     monkeypatch.setattr(
         provenance, "_source", lambda name: source(name) + ("\nX = 1\n" if name == f"getam.{module}" else "")
     )
-    assert (step_digest("getam.training") != before) == counts
+    assert (step_digest("getam.training.launch") != before) == counts
     step_digest.cache_clear()
 
 
@@ -65,5 +67,5 @@ def test_commit_from_the_environment_where_there_is_no_checkout(monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", no_git)
     monkeypatch.setenv("GETAM_COMMIT", "abc")
-    found = surroundings()
+    found = environment()
     assert (found["commit"], found["changed_since_commit"]) == ("abc", None)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from getam import normalise_maps, refine_maps
-from getam.refinement import DILATIONS, affinity
+from getam.method.pamr import DILATIONS, affinity
 from tests.conftest import relative_error
 
 

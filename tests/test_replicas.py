@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from getam import load_experiment
-from getam.phases import Batch, ClassificationPhase, JointPhase
-from getam.replicas import replica, synchronise_batch_norm
+from getam import build_model, load_experiment
+from getam.training.distributed import replica, synchronise_batch_norm
+from getam.training.phases import Batch, ClassificationPhase, JointPhase
 from tests.test_training import random_batch
 
 pytestmark = pytest.mark.slow
@@ -73,7 +73,9 @@ SETTINGS = {
 def gradients(phase_type, this):
     torch.manual_seed(0)
     experiment = load_experiment(SETTINGS)
-    network = synchronise_batch_norm(experiment.build_network(5), this).train()
+    network = synchronise_batch_norm(
+        build_model(num_classes=5, pretrained=experiment.network.pretrained, **experiment.network_arguments()), this
+    ).train()
     network.segmentation_head[3].p = 0  # dropout differs between replicas, as it should
     whole = random_batch()
     part = slice(this.rank * 6 // this.count, (this.rank + 1) * 6 // this.count)
@@ -102,7 +104,15 @@ def test_gradients_of_the_classification_phase_are_those_of_the_whole_batch(tmp_
 def test_gradients_of_the_joint_phase_are_the_same_everywhere(tmp_path):
     first, second = in_two_processes(joint_gradients, tmp_path)
     experiment = load_experiment(SETTINGS)
-    assert first.keys() == second.keys() == dict(experiment.build_network(5).named_parameters()).keys()
+    assert (
+        first.keys()
+        == second.keys()
+        == dict(
+            build_model(
+                num_classes=5, pretrained=experiment.network.pretrained, **experiment.network_arguments()
+            ).named_parameters()
+        ).keys()
+    )
     assert all(torch.equal(first[name], second[name]) and first[name].any() for name in first)
 
 

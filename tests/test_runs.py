@@ -23,12 +23,11 @@ from getam import (
     open_dataset,
     refine_maps,
 )
-from getam.cli import main
-from getam.images import read_image, read_mask
-from getam.probabilities import read_probabilities
-from getam.runs import Run
-from getam.shards import Shard
-from getam.training import train
+from getam.cli.command import main
+from getam.data.images import read_image, read_mask
+from getam.evaluation.probabilities import read_probabilities
+from getam.evaluation.run import Run, Shard
+from getam.training.launch import train
 
 
 @pytest.fixture(scope="module")
@@ -176,8 +175,8 @@ def test_pseudo_labels_are_what_training_makes_of_whole_images(run, small_experi
 
 
 def test_pseudo_labels_of_images_of_any_size(run, small_experiment):
-    from getam.datasets.augment import centred_view
-    from getam.labelling import _at_size
+    from getam.data.augmentation import centred_view
+    from getam.evaluation.labelling import _at_size
 
     rgb = np.random.default_rng(0).integers(0, 256, (20, 50, 3), np.uint8)
     saliency = np.zeros((20, 50), np.uint8)
@@ -247,7 +246,7 @@ def test_what_needs_no_network_does_not_wait_for_torch(run, tmp_path, verb):
     arguments = [verb, str(run), "--split", "test"]
     arguments += ["--output", str(tmp_path / "masks.tar.gz")] if verb == "submit" else ["--workers", "1"]
     program = (
-        f"import sys; from getam.cli import main; status = main({arguments!r});"
+        f"import sys; from getam.cli.command import main; status = main({arguments!r});"
         "sys.exit(status or sorted({'torch', 'timm', 'scipy', 'cv2'} & set(sys.modules)) or None)"
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -9,15 +9,15 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from getam.background_detection import background_saliency
-from getam.cli import main
-from getam.datasets import shapes
-from getam.datasets.prepared import DataSet, open_dataset
-from getam.datasets.shapes import ShapesSettings
-from getam.files import read_json
-from getam.images import read_image, read_mask, write_grey
-from getam.saliency import SaliencySettings, binarise, make_saliency
-from getam.u2net import u2net_saliency
+from getam.cli.command import main
+from getam.data import shapes
+from getam.data.dataset import DataSet, open_dataset
+from getam.data.images import read_image, read_mask, write_grey
+from getam.data.saliency.background import background_saliency
+from getam.data.saliency.maps import SaliencySettings, binarise, make_saliency
+from getam.data.saliency.u2net import u2net_saliency
+from getam.data.shapes import ShapesSettings
+from getam.utils.files import read_json
 
 IDS = ("val_00000", "val_00001", "val_00002")
 

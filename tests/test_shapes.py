@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from benchmarks import trivial
-from getam.datasets import shapes, voc
-from getam.datasets.prepared import open_dataset
-from getam.datasets.shapes import CLASSES, ShapesSettings, draw
-from getam.files import read_json
+from getam.data import shapes, voc
+from getam.data.dataset import open_dataset
+from getam.data.shapes import CLASSES, ShapesSettings, draw
+from getam.utils.files import read_json
 
 SMALL = ShapesSettings(train=300, val=100, test=5)
 

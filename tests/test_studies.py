@@ -3,21 +3,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from getam.experiment import load_experiment
-from getam.experiment_schema import entry_schema
-from getam.first_phase import first_phase_of
-from getam.studies import (
-    Row,
-    check_studies,
-    entry_of,
-    first_phase_of_run,
-    rows_of,
-    runs_of,
-    runs_of_row,
-    score_file,
-    settings_of,
-    settings_of_first_phase,
-)
+from getam.config.entries import entry_of, first_phase_of_run, runs_of, settings_of, settings_of_first_phase
+from getam.config.experiment_file import load_experiment
+from getam.config.first_phase import first_phase_of
+from getam.config.schema import entry_schema
+from getam.config.tables import Row, check_studies, rows_of, runs_of_row, score_file
 
 ROOT = Path(__file__).parents[1]
 

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from getam import open_dataset
-from getam.images import write_mask
-from getam.submission import write_submission
+from getam.data.images import write_mask
+from getam.evaluation.submission import write_submission
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from getam import load_recipe
-from getam.experiment import Maps
-from getam.targets import make_targets
+from getam.config.experiment import Maps
+from getam.method.pseudo_labels import make_targets
 
 
 @pytest.mark.parametrize("recipe", ["released", "paper"])

@@ -12,13 +12,16 @@ import time
 import pytest
 import torch
 
-from getam import load_experiment, provenance, training
-from getam.cli import main
-from getam.datasets.loading import TrainingImages
-from getam.history import COLUMNS
-from getam.interruption import Interrupted
-from getam.phases import Batch, ClassificationPhase, JointPhase, Outcome
-from getam.training import NotFinite, train
+from getam import build_model, load_experiment
+from getam.cli.command import main
+from getam.data.loading import TrainingImages
+from getam.training import trainer as training
+from getam.training.history import COLUMNS
+from getam.training.launch import train
+from getam.training.phases import Batch, ClassificationPhase, JointPhase, Outcome
+from getam.training.trainer import NotFinite
+from getam.utils import provenance
+from getam.utils.signals import Interrupted
 
 STEPS, FIRST_JOINT = 24, 12  # of small_experiment
 REPRODUCIBLE = [column for column in COLUMNS if column not in ("images_per_second", "memory_mib")]
@@ -271,7 +274,9 @@ def random_batch(size=6, side=32, classes=5):
 
 def test_every_parameter_is_trained_in_its_phase(small_experiment):
     experiment, batch = load_experiment(small_experiment), random_batch()
-    network = experiment.build_network(5).train()
+    network = build_model(
+        num_classes=5, pretrained=experiment.network.pretrained, **experiment.network_arguments()
+    ).train()
     names = dict(network.named_parameters())
     ClassificationPhase(network, experiment)(batch.network_input, batch).total.backward()
     trained = {name for name, parameter in names.items() if parameter.grad is not None}
@@ -288,7 +293,9 @@ def test_every_parameter_is_trained_in_its_phase(small_experiment):
 def test_padding_is_left_out_by_the_papers_recipe_alone(small_experiment):
     experiment, batch = load_experiment(small_experiment, {"training.dense_energy.weight": 0}), random_batch()
     batch.valid[:, :, 20:] = False
-    network = experiment.build_network(5).eval()
+    network = build_model(
+        num_classes=5, pretrained=experiment.network.pretrained, **experiment.network_arguments()
+    ).eval()
     # What lies under the padding must not matter to the labels' losses.
     other = batch._replace(saliency=torch.where(batch.valid, batch.saliency, 255 * torch.ones_like(batch.saliency)))
 

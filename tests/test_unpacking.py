@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from getam.cli import main
-from getam.files import read_json
-from getam.provenance import file_digest
-from getam.unpacking import unpack
+from getam.cli.command import main
+from getam.data.archives.unpacking import unpack
+from getam.utils.files import read_json
+from getam.utils.provenance import file_digest
 
 FILES = {
     "VOCdevkit/VOC2012/JPEGImages/a.jpg": b"first",

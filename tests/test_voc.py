@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import scipy.io
 
-from getam.datasets import voc
-from getam.datasets.prepared import open_dataset
-from getam.datasets.sbd import all_ids, read_mat_mask, train_aug_ids
-from getam.files import read_json
-from getam.images import read_mask, write_mask
+from getam.data import voc
+from getam.data.dataset import open_dataset
+from getam.data.images import read_mask, write_mask
+from getam.data.sbd import all_ids, read_mat_mask, train_aug_ids
+from getam.utils.files import read_json
 from tests import small_voc
 from tests.small_voc import SBD_ONLY, TEST, TRAIN, VAL, mask_of, write_annotation
 

@@ -1,4 +1,4 @@
-# What several rules need: the checked configuration, and answers about it. Settings are resolved in getam/studies.py.
+# What several rules need: the checked configuration, and answers about it. Settings are resolved in getam/config/entries.py.
 import hashlib
 import json
 import re
@@ -10,21 +10,23 @@ import yaml
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
-from getam.experiment import load_experiment
-from getam.provenance import step_digest
-from getam.studies import (
-    MASKS,
-    WHAT,
-    check_studies,
+from getam.config.entries import (
     entry_of,
-    experiments_of,
     first_phase_of_run,
-    rows_of,
-    runs_of_row,
-    score_file,
     settings_of,
     settings_of_first_phase,
 )
+from getam.config.experiment_file import load_experiment
+from getam.config.tables import (
+    MASKS,
+    WHAT,
+    check_studies,
+    experiments_of,
+    rows_of,
+    runs_of_row,
+    score_file,
+)
+from getam.utils.provenance import step_digest
 from snakemake.exceptions import WorkflowError
 
 

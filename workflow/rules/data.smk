@@ -60,7 +60,7 @@ rule prepare:
         options=lambda wildcards: words(config["datasets"][wildcards.dataset].get("options", {})),
         manifests=lambda wildcards, input: words({"manifests": list(input) or None}),
         folder=subpath(output[0], parent=True),
-        code=lambda wildcards: step_digest(f"getam.datasets.{config['datasets'][wildcards.dataset]['kind']}"),
+        code=lambda wildcards: step_digest(f"getam.data.{config['datasets'][wildcards.dataset]['kind']}"),
     shell:
         "getam prepare {params.kind} {params.root} {params.options} {params.manifests} --workers {threads}"
         " --output {params.folder} 2>&1 | tee {log}"

@@ -27,7 +27,7 @@ rule refine:
         experiment=experiment_of,
         discard="" if config["keep_probabilities"] else "--discard",
         settings=section("crf"),
-        code=step_digest("getam.postprocessing"),
+        code=step_digest("getam.evaluation.masks"),
     shell:
         "getam refine {params.folder} --split {wildcards.split} --shard {params.shard} --workers {threads}"
         " --experiment {params.experiment:q} {params.discard} 2>&1 | tee {log}"
@@ -57,7 +57,7 @@ rule score:
     params:
         folder=lambda wildcards, output: Path(output.iou).parents[1],
         what=lambda wildcards: {name: what for what, name in MASKS.items()}[wildcards.score],
-        code=step_digest("getam.evaluation"),
+        code=step_digest("getam.evaluation.scores"),
     shell:
         "getam score {params.folder} --split {wildcards.split} --what {params.what} --workers {threads} 2>&1 | tee {log}"
 
@@ -76,6 +76,6 @@ rule submit:
         "<results>/logs/submit/{run}.log",
     params:
         folder=subpath(input.weights, parent=True),
-        code=step_digest("getam.submission"),
+        code=step_digest("getam.evaluation.submission"),
     shell:
         "getam submit {params.folder} --split test --output {output} 2>&1 | tee {log}"

@@ -29,7 +29,7 @@ rule predict:
         experiment=experiment_of,
         batch=config["batch"],
         settings=section("inference"),
-        code=step_digest("getam.inference"),
+        code=step_digest("getam.evaluation.prediction"),
     shell:
         "getam predict {params.folder} --split {wildcards.split} --shard {params.shard} --batch {params.batch}"
         " --experiment {params.experiment:q} --device {params.device} 2>&1 | tee {log}"
@@ -59,7 +59,7 @@ rule label:
         experiment=experiment_of,
         batch=config["batch"],
         settings=section("data", "recipe", "maps", "training", "inference"),
-        code=step_digest("getam.labelling"),
+        code=step_digest("getam.evaluation.labelling"),
     shell:
         "getam label {params.folder} --split {wildcards.split} --shard {params.shard} --batch {params.batch}"
         " --experiment {params.experiment:q} --device {params.device} 2>&1 | tee {log}"
@@ -90,7 +90,7 @@ rule maps:
         experiment=experiment_of,
         batch=config["batch"],
         settings=section("data", "recipe", "maps", "training", "inference"),
-        code=step_digest("getam.map_quality"),
+        code=step_digest("getam.evaluation.map_scores"),
     shell:
         "getam maps {params.folder} --split {wildcards.split} --batch {params.batch}"
         " --experiment {params.experiment:q} --device {params.device} 2>&1 | tee {log}"

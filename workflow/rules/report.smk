@@ -77,7 +77,7 @@ rule panels:
         folder=subpath(input.weights, parent=True),
         images=8,
         worst=4,
-        code=[digest_of("panels.py"), step_digest("getam.explaining", "getam.pictures", "getam.evaluation")],
+        code=[digest_of("panels.py"), step_digest("getam.method.explanation", "getam.data.visualisation", "getam.evaluation.scores")],
     script:
         "../scripts/panels.py"
 
@@ -102,7 +102,7 @@ rule run_page:
     log:
         "<results>/logs/figures/{run}.run.log",
     params:
-        code=[digest_of("run_page.py"), step_digest("getam.pages")],
+        code=[digest_of("run_page.py"), step_digest("getam.utils.html")],
         experiment=lambda wildcards, input: Path(input.provenance).with_name("experiment.yaml"),
         benchmarks=f"{config['pathvars']['results']}/benchmarks",
     script:

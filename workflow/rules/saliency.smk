@@ -23,7 +23,7 @@ rule saliency:
         ),
         verify=lambda wildcards, output: verify(source_of(config["saliency"][wildcards.saliency]).get("path")),
         folder=subpath(output[0], parent=True),
-        code=step_digest("getam.saliency"),
+        code=step_digest("getam.data.saliency.maps"),
     shell:
         "{{ {params.verify} getam saliency {params.dataset} {params.options} --workers {threads}"
         " --output {params.folder}; }} 2>&1 | tee {log}"

@@ -22,7 +22,7 @@ rule table:
     log:
         "<results>/logs/table/{table}.log",
     params:
-        code=[digest_of("table.py"), step_digest("getam.pages")],
+        code=[digest_of("table.py"), step_digest("getam.utils.html")],
         experiments=EXPERIMENTS,
         title=lambda wildcards: config["tables"][wildcards.table]["title"],
         rows=lambda wildcards: described(rows_of(wildcards.table, config)),
@@ -57,7 +57,7 @@ rule row:
     log:
         "<results>/logs/row/{experiment}.log",
     params:
-        code=[digest_of("table.py"), step_digest("getam.pages")],
+        code=[digest_of("table.py"), step_digest("getam.utils.html")],
         experiments=EXPERIMENTS,
         title=config["tables"]["voc_val_miou"]["title"],
         rows=lambda wildcards: described(row_of(wildcards)),

@@ -2,7 +2,7 @@
 # where Snakemake does not remove them, and know settings, data and code that they belong to.
 #
 # The first phase is a rule of its own, as runs that differ only in what follows share it; its name says what it is made
-# from (getam/first_phase.py).
+# from (getam/config/first_phase.py).
 #
 # Of a run's settings, `settings` of each rule are those that its results depend on; `experiment` are all of them, which
 # the command writes to experiment.yaml. A param whose function asks for `output` is none that Snakemake compares.
@@ -32,7 +32,7 @@ rule train_first_phase:
         device=lambda wildcards, output: DEVICE,
         experiment=experiment_of,
         folder=subpath(output.state, parent=True),
-        code=step_digest("getam.training"),
+        code=step_digest("getam.training.launch"),
     shell:
         "{{ {params.verify} {params.program} train {params.experiment:q} --only-first-phase --device {params.device}"
         " --output {params.folder}; }} 2>&1 | tee {log}"
@@ -66,7 +66,7 @@ rule train:
         first_phase=lambda wildcards, input: words({"first-phase": folder_of(input.first_phase)}),
         folder=subpath(output.weights, parent=True),
         settings=section("seed", "data", "network", "recipe", "maps", "training"),
-        code=step_digest("getam.training"),
+        code=step_digest("getam.training.launch"),
     shell:
         "{{ {params.verify} {params.program} train {params.experiment:q} {params.first_phase}"
         " --device {params.device} --output {params.folder}; }} 2>&1 | tee {log}"
@@ -89,7 +89,7 @@ rule convert:
         experiment=experiment_of,
         folder=subpath(output.weights, parent=True),
         settings=section("network", "recipe"),
-        code=step_digest("getam.checkpoints"),
+        code=step_digest("getam.models.released", "getam.models.saving"),
     shell:
         "{{ {params.verify} getam convert {input.checkpoint} {params.experiment:q} --output {params.folder}; }}"
         " 2>&1 | tee {log}"

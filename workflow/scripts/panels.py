@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from getam import explain
-from getam.evaluation import worst_images
-from getam.images import read_image, read_mask
-from getam.pictures import draw_sheet, heat, painted
-from getam.runs import Run
+from getam.data.images import read_image, read_mask
+from getam.data.visualisation import draw_sheet, heat, painted
+from getam.evaluation.run import Run
+from getam.evaluation.scores import worst_images
 
 run = Run(Path(snakemake.params.folder))
 split = run.dataset.split(snakemake.wildcards.split)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from getam.pages import html_page, html_table
+from getam.utils.html import html_page, html_table
 
 provenance = json.loads(Path(snakemake.input.provenance).read_text())
 nested = {key: provenance.pop(key) for key in ("first_phase", "made_from", "versions") if key in provenance}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from getam.pages import html_page, html_table
+from getam.utils.html import html_page, html_table
 
 COLUMNS = ["row", "split", "paper", "reproduced", "spread", "difference", "tolerance", "state", "experiment", "seeds"]
 

@@ -1,0 +1,57 @@
+"""The `getam` command."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
+from importlib import import_module
+
+from getam.utils.signals import Interrupted
+
+# In the order of the data flow; each is a module of getam.cli.
+_VERBS = (
+    "fetch",
+    "unpack",
+    "prepare",
+    "saliency",
+    "check",
+    "train",
+    "convert",
+    "predict",
+    "refine",
+    "label",
+    "maps",
+    "score",
+    "submit",
+    "explain",
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command: 0, 1 after an error that is the input's, or 130 (143) when interrupted (terminated)."""
+    parser = argparse.ArgumentParser(prog="getam", description="GETAM: segmentation from image-level labels.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    # All of them together import everything that there is, which takes seconds.
+    for verb in arguments[:1] if arguments[:1] and arguments[0] in _VERBS else _VERBS:
+        import_module(f"getam.cli.{verb}").add(commands)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="getam: %(message)s", stream=sys.stderr)
+    for talkative in ("PIL", "matplotlib", "timm"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
+    try:
+        options.run(options)
+    except (ValueError, OSError, ImportError, MemoryError) as error:
+        print(f"getam: error: {error}", file=sys.stderr)
+        return 1
+    except Interrupted as interruption:
+        print(f"getam: {interruption}", file=sys.stderr)
+        return interruption.exit_status
+    except KeyboardInterrupt:
+        print("getam: interrupted", file=sys.stderr)
+        return 130
+    except BrokenProcessPool:
+        print("getam: error: a worker process was ended, most likely for memory: try fewer --workers", file=sys.stderr)
+        return 1
+    return 0

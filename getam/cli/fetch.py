@@ -1,0 +1,63 @@
+"""`getam fetch`: archives of the registry, verified."""
+
+import argparse
+from pathlib import Path
+
+from getam.cli.options import HelpFormatter
+from getam.data.archives.downloads import fetch
+from getam.data.archives.registry import Archive, Lock, read_registry
+from getam.utils.checks import suggestion
+from getam.utils.files import readable_size
+
+REGISTRY = Path("config/archives.yaml")
+FOLDER = Path("resources/archives")
+
+
+def add(commands) -> None:
+    """Adds `fetch` to the commands."""
+    parser = commands.add_parser(
+        "fetch",
+        help="download archives and verify them",
+        description="Downloads archives of the registry and verifies them. An interrupted download is taken up again; "
+        "a file that you have put there yourself is only verified.",
+        formatter_class=HelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="of the registry; without any they are listed")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the files are put")
+    add_registry(parser)
+    parser.set_defaults(run=_run)
+
+
+def add_registry(parser: argparse.ArgumentParser) -> None:
+    """--registry and --lock."""
+    parser.add_argument("--registry", type=Path, default=REGISTRY, help="YAML file of archives")
+    parser.add_argument(
+        "--lock",
+        type=Path,
+        help="what first fetches have found, where no sha256 is published (default: beside the registry)",
+    )
+
+
+def lock_of(options: argparse.Namespace) -> Lock:
+    """The lock that the options name: archives.lock.yaml beside archives.yaml."""
+    return Lock(options.lock or options.registry.with_suffix(".lock.yaml"))
+
+
+def _run(options: argparse.Namespace) -> None:
+    archives, lock = read_registry(options.registry), lock_of(options)
+    for name in options.names:
+        if name not in archives:
+            raise ValueError(f"{options.registry}: no archive {name!r}; {suggestion(name, archives)}")
+    if not options.names:
+        _list(archives, options.folder)
+    for name in options.names:
+        path, content = fetch(archives[name], options.folder, lock)
+        print(f"{path}: {readable_size(content.size)}, sha256 {content.sha256}")
+
+
+def _list(archives: dict[str, Archive], folder: Path) -> None:
+    width = max(map(len, archives), default=0)
+    for archive in archives.values():
+        size = readable_size(archive.size) if archive.size else "size unknown"
+        there = "there" if (folder / archive.file).is_file() else "not there"
+        print(f"{archive.name:<{width}}  {there:<9}  {size:>12}  {archive.file}")

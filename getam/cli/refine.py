@@ -1,0 +1,95 @@
+"""`getam refine`: probabilities to masks, by the dense CRF: those of a run, or of any folder."""
+
+import argparse
+from pathlib import Path
+
+from getam.cli.options import HelpFormatter, add_experiment, add_shard, add_workers, follow, open_run
+from getam.evaluation.masks import find_jobs, refine_files
+from getam.lattice.settings import BACKENDS, CrfSettings
+
+
+def add(commands) -> None:
+    """Adds `refine` to the commands."""
+    default = CrfSettings()
+    parser = commands.add_parser(
+        "refine",
+        help="probabilities and images to masks, by the dense CRF",
+        usage="getam refine RUN --split S [S ...] [--without-crf] [--discard] [--shard I/N] [--workers N]\n"
+        "       getam refine PROBABILITIES IMAGES --output MASKS [settings of the CRF]",
+        description="Refines probabilities with a dense CRF and writes the most probable labels as palette PNGs: those "
+        "of a run's split, by its experiment's settings and, beside them, without the CRF; or those of a folder.",
+        formatter_class=HelpFormatter,
+    )
+    parser.add_argument(
+        "folder", type=Path, help="RUN that `getam predict` was called on; or folder of <id>.npy or .npz, (C + 1, H, W)"
+    )
+    parser.add_argument("images", type=Path, nargs="?", help="folder of <id>.jpg, .jpeg or .png")
+    parser.add_argument("--split", nargs="+", help="of a run: splits to refine")
+    parser.add_argument("--without-crf", action="store_true", help="of a run: no others than those without the CRF")
+    parser.add_argument(
+        "--discard", action="store_true", help="of a run: remove the probabilities when all masks are there"
+    )
+    add_experiment(parser)
+    add_shard(parser)
+    parser.add_argument("--output", type=Path, metavar="MASKS", help="of a folder: where <id>.png are written")
+    parser.add_argument("--backend", choices=BACKENDS, default=default.backend, help="who calculates")
+    parser.add_argument("--iterations", type=int, default=default.iterations, help="mean-field iterations")
+    parser.add_argument(
+        "--gaussian",
+        type=float,
+        nargs=2,
+        default=default.gaussian,
+        metavar=("SIGMA_XY", "COMPATIBILITY"),
+        help="kernel on positions",
+    )
+    parser.add_argument(
+        "--bilateral",
+        type=float,
+        nargs=3,
+        default=default.bilateral,
+        metavar=("SIGMA_XY", "SIGMA_RGB", "COMPATIBILITY"),
+        help="kernel on positions and colours",
+    )
+    parser.add_argument(
+        "--negligible",
+        type=float,
+        default=default.negligible,
+        help="labels below this probability everywhere send no messages; 0: all do",
+    )
+    parser.add_argument(
+        "--bgr", action="store_true", help="hand over images in BGR order, as the released test script does"
+    )
+    add_workers(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> None:
+    if options.split:
+        _refine_run(options)
+    elif options.images is None or options.output is None:
+        raise ValueError("refine: expected RUN and --split, or PROBABILITIES, IMAGES and --output")
+    else:
+        _refine_folder(options)
+
+
+def _refine_run(options: argparse.Namespace) -> None:
+    if options.images is not None or options.output is not None:
+        raise ValueError("refine: a run has its own images and its own place for masks")
+    run = open_run(options)
+    for split in options.split:
+        total = len(options.shard.of(run.dataset.split(split).ids))
+        paths = run.refine(split, not options.without_crf, options.shard, options.workers, options.discard)
+        follow(paths, total, f"refine {split}")
+
+
+def _refine_folder(options: argparse.Namespace) -> None:
+    settings = CrfSettings(
+        options.iterations,
+        tuple(options.gaussian),
+        tuple(options.bilateral),
+        options.backend,
+        options.negligible,
+        options.bgr,
+    )
+    jobs = find_jobs(options.folder, options.images, options.output)
+    follow(refine_files(jobs, settings, options.workers), len(jobs), "refine")

@@ -1,0 +1,55 @@
+"""`getam saliency`: what stands out, for every image of a prepared data set."""
+
+import argparse
+from pathlib import Path
+
+from getam.cli.options import HelpFormatter, add_workers
+from getam.data.dataset import open_dataset
+from getam.data.saliency.maps import KEEP, OTSU, SOURCES, SaliencySettings, make_saliency
+from getam.utils.progress import progress
+
+
+def add(commands) -> None:
+    """Adds `saliency` to the commands."""
+    default = SaliencySettings()
+    parser = commands.add_parser(
+        "saliency",
+        help="a map of what stands out, for every image",
+        description="Writes <id>.png, 8 bits, of the image's size, for every image; an interrupted run is taken up "
+        "again. Training takes a pixel as salient where the map is above 0.",
+        formatter_class=HelpFormatter,
+    )
+    parser.add_argument("dataset", type=Path, help="folder that `getam prepare` has written")
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder for <id>.png")
+    parser.add_argument("--splits", nargs="+", help="of these splits (default: all)")
+    parser.add_argument(
+        "--source",
+        choices=SOURCES,
+        default=default.source,
+        help="background: contrast to what lies along the image's border, on superpixels; border: colours unlike the "
+        "border's, for tiny images; u2net: a network, needs --path; folder: maps that are there, needs --path; truth: "
+        "the masks, for studies of what saliency costs",
+    )
+    parser.add_argument("--path", type=Path, help="u2net: its ONNX file; folder: where <id>.png lie, at any depth")
+    parser.add_argument(
+        "--threshold",
+        type=_threshold,
+        help=f"0..254: values above it are salient; {OTSU}: a threshold for each map; {KEEP}: the maps stay graded "
+        f"(default: {OTSU}, but 127 for u2net and {KEEP} for folder and truth)",
+    )
+    add_workers(parser)
+    parser.set_defaults(run=_run)
+
+
+def _threshold(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+def _run(options: argparse.Namespace) -> None:
+    settings = SaliencySettings(options.source, options.path, options.threshold)
+    dataset = open_dataset(options.dataset)
+    splits = options.splits or list(dataset.splits)
+    maps = make_saliency(dataset, splits, options.output, settings, options.workers)
+    total = len({name for split in splits for name in dataset.split(split).ids})
+    count = sum(1 for _ in progress(maps, total=total, desc="saliency", unit="image"))
+    print(f"{count} maps in {options.output}")

@@ -1,0 +1,111 @@
+"""Entries of config/experiments.yaml: the settings of each run, and the runs of each entry.
+
+`config` is the workflow's configuration as a dictionary: `experiments` and `recipes` (config/experiments.yaml,
+config/recipes.yaml) and `seeds` (config/config.yaml).
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from getam.config.experiment_file import load_experiment
+from getam.config.first_phase import first_phase_name
+from getam.utils.checks import suggestion
+
+Config = Mapping[str, Any]
+_SEED = re.compile(r"(?P<experiment>.+)-seed(?P<seed>\d+)")
+# Keys of an entry that are no settings of the experiment.
+_OF_ENTRY = ("extends", "checkpoint", "seeds")
+
+
+def entry_of(name: str, config: Config) -> dict[str, Any]:
+    """An entry of `experiments` with everything that it extends, nearest first.
+
+    Raises:
+        ValueError: there is no such entry, what it extends does not exist, or entries extend one another.
+    """
+    return _extended(name, config, ())
+
+
+def _extended(name: str, config: Config, seen: tuple[str, ...]) -> dict[str, Any]:
+    known = {**config["recipes"], **config["experiments"]} if seen else config["experiments"]
+    if name in seen:
+        raise ValueError(f"experiments: {' extends '.join((*seen, name))}")
+    if name not in known:
+        where = f"experiments.{seen[-1]}.extends" if seen else "experiments"
+        raise ValueError(f"{where}: there is no {name!r}; {suggestion(name, known)}")
+    own = known[name] or {}
+    base = own.get("extends")
+    inherited = {} if base is None else _extended(base, config, (*seen, name))
+    return merged(inherited, {key: value for key, value in own.items() if key != "extends"})
+
+
+def merged(base: Config, over: Config) -> dict[str, Any]:
+    """`base` with the values of `over`, section by section."""
+    result = dict(base)
+    for key, value in over.items():
+        inner = result.get(key)
+        if key == "recipe" and isinstance(inner, str) and isinstance(value, Mapping) and "preset" not in value:
+            inner = {"preset": inner}
+        both = isinstance(inner, Mapping) and isinstance(value, Mapping)
+        result[key] = merged(inner, value) if both else value
+    return result
+
+
+def settings_of(run: str, config: Config) -> dict[str, Any]:
+    """Settings of a run, as `getam.load_experiment` takes them; `NAME-seed3` is the entry NAME with seed 3.
+
+    Raises:
+        ValueError: as `entry_of`; or the entry does not say what every experiment has to.
+    """
+    match = _SEED.fullmatch(run)
+    name = match["experiment"] if match and run not in config["experiments"] else run
+    entry = entry_of(name, config)
+    settings = {"name": run, **{key: value for key, value in entry.items() if key not in _OF_ENTRY}}
+    if name != run:
+        settings["seed"] = int(match["seed"])
+    for section, key in (("data", "dataset"), ("data", "saliency"), ("network", "backbone")):
+        if key not in (settings.get(section) or {}):
+            raise ValueError(f"experiments.{name}: {section}.{key} is missing")
+    return settings
+
+
+def first_phase_of_run(run: str, config: Config) -> str | None:
+    """Name of the first phase that a run begins with, `<what it is made from>-seed<n>`, or None where it has none."""
+    experiment = load_experiment(settings_of(run, config))
+    name = first_phase_name(experiment)
+    return name and f"{name}-seed{experiment.seed}"
+
+
+def settings_of_first_phase(phase: str, config: Config) -> dict[str, Any]:
+    """Settings of some run that begins with a first phase.
+
+    Raises:
+        ValueError: no entry of the configuration begins with it.
+    """
+    match = _SEED.fullmatch(phase)
+    for name in config["experiments"] if match else ():
+        if "checkpoint" not in entry_of(name, config):
+            settings = {**settings_of(name, config), "seed": int(match["seed"])}
+            if first_phase_name(load_experiment(settings)) == match["experiment"]:
+                return settings
+    raise ValueError(f"no experiment of the configuration has the first phase {phase}")
+
+
+def runs_of(experiment: str, config: Config, seeds: Iterable[int] | None = None) -> list[str]:
+    """Names of an entry's runs, one for each of `seeds`; that of the entry's own seed has its plain name.
+
+    Args:
+        seeds: None: those that the entry names, or else the configuration.
+    """
+    entry = entry_of(experiment, config)
+    if "checkpoint" in entry:
+        return [experiment]
+    own = entry.get("seed", 0)
+    seeds = seeds_of(entry, config) if seeds is None else seeds
+    return [experiment if seed == own else f"{experiment}-seed{seed}" for seed in seeds]
+
+
+def seeds_of(entry: Config, config: Config) -> list[int]:
+    """The seeds that an entry names, or else the configuration."""
+    return entry.get("seeds", config["seeds"])

@@ -1,0 +1,105 @@
+"""Reading and writing experiment files: YAML in, a validated `Experiment` out, every error with its key."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from getam.config.experiment import EXPERIMENT, Experiment
+from getam.utils.checks import suggestion
+from getam.utils.files import write_text
+
+
+def load_experiment(source: Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Experiment:
+    """An experiment from its file or a dictionary, every setting checked.
+
+    Args:
+        overrides: `section.key` -> value, which go before those of the source.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no YAML, or a key or a value is wrong; all of them are named.
+    """
+    if isinstance(source, Mapping):
+        name, settings = "experiment", json.loads(json.dumps(source, default=str))
+    else:
+        name, settings = str(source), _read_yaml(Path(source))
+    for key, value in (overrides or {}).items():
+        _set(settings, key, value)
+    try:
+        # By way of JSON, whose strict reading takes lists for tuples and strings for paths, but no string for a number.
+        return Experiment.model_validate_json(json.dumps(settings))
+    except ValidationError as error:
+        # A value that may be of two types gives an error for each.
+        explained = {_location(problem): _explained(problem) for problem in reversed(error.errors())}
+        raise ValueError(f"{name}: " + "; ".join(reversed(explained.values()))) from error
+
+
+def write_experiment(folder: Path, experiment: Experiment) -> None:
+    """Writes experiment.yaml, which `load_experiment` reads back as the same experiment."""
+    write_text(folder / EXPERIMENT, experiment.as_yaml())
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's numbers: PyYAML takes 1e-3 for a string."""
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), "+-0123456789")
+
+
+def parse_yaml(text: str) -> Any:
+    """The value of a YAML text; a yaml.YAMLError where it is none."""
+    return yaml.load(text, _Loader)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"no experiment file {path}")
+    try:
+        settings = parse_yaml(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no YAML: {error}") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path}: expected name, data, network, ..., found {type(settings).__name__}")
+    return settings
+
+
+def _set(settings: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        inner = settings.setdefault(section, {})
+        if section == "recipe" and isinstance(inner, str):
+            inner = settings[section] = {"preset": inner}
+        if not isinstance(inner, dict):
+            raise ValueError(f"{key}: {section} is no section")
+        settings = inner
+    settings[last] = value
+
+
+def _location(error: Mapping[str, Any]) -> tuple[str, ...]:
+    parts = [str(part) for part in error["loc"]]
+    return tuple(part for part in parts if "[" not in part and part not in ("bool", "int", "float"))
+
+
+def _explained(error: Mapping[str, Any]) -> str:
+    *sections, last = _location(error) or ("",)
+    where = ".".join((*sections, last))
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        known = _keys(sections)
+        return f"{where}: no such setting; {suggestion(last, known)}"
+    if error["type"] == "missing":
+        return f"{where}: missing"
+    return f"{where}: {message}, not {error['input']!r}" if where and error["type"] != "value_error" else message
+
+
+def _keys(sections: list[str]) -> list[str]:
+    model = Experiment
+    for section in sections:
+        model = model.model_fields[section].annotation
+    return list(model.model_fields) if issubclass(model, BaseModel) else [field.name for field in fields(model)]

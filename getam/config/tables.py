@@ -1,0 +1,141 @@
+"""What the configuration asks for: the settings of each run, and the runs that each row of a table is read from.
+
+`config` is the workflow's configuration as a dictionary: `experiments` and `recipes` (config/experiments.yaml,
+config/recipes.yaml), `tables` (config/paper.yaml) and `seeds` (config/config.yaml). Nothing here computes anything.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from getam.config.entries import Config, entry_of, runs_of, seeds_of, settings_of
+from getam.config.experiment_file import load_experiment
+from getam.utils.checks import check_known
+
+# What `getam prepare` makes of each kind of data set; test, and VOC's train_aug, only where their archives are given.
+SPLITS = {
+    "voc": ("train", "val", "train_aug", "test"),
+    "coco": ("train", "val", "train_without_objects", "val_without_objects"),
+    "shapes": ("train", "val", "test"),
+}
+
+# What of a run is scored -> name of the file of its scores. Maps are scored as they are, the others as masks.
+MASKS = {"masks": "iou", "masks_without_crf": "iou_without_crf", "pseudo_labels": "pseudo_label_iou"}
+WHAT = {**MASKS, "maps": "map_iou"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number.
+
+    Attributes:
+        row: what the table calls it.
+        experiment: entry of `experiments` that gives the number, or None.
+        minus: entry whose number is subtracted: the paper gives some numbers as differences only.
+        split, what: which masks of the run are scored (a key of `WHAT`).
+        paper: published value in points of mIoU, or None.
+        tolerance: how far away, in points, a reproduction may lie; where there is a published value to reproduce.
+        state: of a number that no run can give: why.
+        submission: entry whose archive for the evaluation server stands for the number.
+        source, note: where the published value was found; what else there is to say.
+    """
+
+    row: str
+    experiment: str | None = None
+    minus: str | None = None
+    split: str = "val"
+    what: str = "masks"
+    paper: float | None = None
+    tolerance: float | None = None
+    state: str | None = None
+    submission: str | None = None
+    source: str = ""
+    note: str = ""
+
+
+def runs_of_row(row: Row, config: Config) -> tuple[list[str], list[str]]:
+    """Runs that a row is read from, and those that are subtracted from them, seed by seed.
+
+    A difference is taken over the seeds that both entries have, so that chance which they share falls out.
+    """
+    if not row.experiment:
+        return [], []
+    if not row.minus:
+        return runs_of(row.experiment, config), []
+    trained = [name for name in (row.experiment, row.minus) if "checkpoint" not in entry_of(name, config)]
+    seeds = [seeds_of(entry_of(name, config), config) for name in trained]
+    shared = [seed for seed in seeds[0] if seed in seeds[-1]] if seeds else [0]
+    first, second = (runs_of(name, config, shared) for name in (row.experiment, row.minus))
+    pairs = max(len(first), len(second)) if shared else 0
+    # A released checkpoint is one run, whatever it is compared with.
+    return (first * pairs)[:pairs], (second * pairs)[:pairs]
+
+
+def rows_of(table: str, config: Config) -> list[Row]:
+    """The rows of a table; what its `defaults` say holds for all of them."""
+    described = config["tables"][table]
+    return [Row(**{**described.get("defaults", {}), **row}) for row in described["rows"]]
+
+
+def experiments_of(rows: Iterable[Row]) -> list[str]:
+    """Every entry that rows are read from, once."""
+    found = [name for row in rows for name in (row.experiment, row.minus) if name]
+    return list(dict.fromkeys(found))
+
+
+def score_file(row: Row, run: str) -> str:
+    """Where the score of a run lies that a row is read from, below the folder of the experiments."""
+    return f"{run}/{row.split}/{WHAT[row.what]}.csv"
+
+
+def check_studies(config: Config, archives: Iterable[str]) -> None:
+    """Everything that is named somewhere exists.
+
+    Args:
+        archives: names of the registry.
+
+    Raises:
+        ValueError: what is missing, and where it is named.
+    """
+    for name in config["experiments"]:
+        settings = settings_of(name, config)
+        try:
+            load_experiment(settings)
+        except ValueError as error:
+            raise ValueError(f"experiments.{name}: {str(error).removeprefix('experiment: ')}") from None
+        data = settings["data"]
+        for kind, key in (("datasets", "dataset"), ("saliency", "saliency")):
+            folder, _, last = (data[key] or "").rpartition("/")
+            if folder == f"resources/{kind}":
+                check_known(f"experiments.{name}.data.{key}", last, config[kind])
+        if "split" in data:
+            _check_split(f"experiments.{name}.data.split", data["split"], name, config)
+        if (checkpoint := entry_of(name, config).get("checkpoint")) is not None:
+            check_known(f"experiments.{name}.checkpoint", checkpoint, archives)
+    for kind in ("datasets", "saliency"):
+        for name, described in config[kind].items():
+            for archive in described.get("archives") or []:
+                check_known(f"{kind}.{name}.archives", archive, config["unpack"])
+    for name, described in config["saliency"].items():
+        check_known(f"saliency.{name}.dataset", described["dataset"], config["datasets"])
+    for archive in config["unpack"]:
+        check_known("unpack", archive, archives)
+    for table in config["report"]:
+        check_known("report", table, config["tables"])
+    for table in config["tables"]:
+        for row in rows_of(table, config):
+            for name in (row.experiment, row.minus, row.submission):
+                if name is not None:
+                    check_known(f"tables.{table}, row {row.row!r}", name, config["experiments"])
+                    _check_split(f"tables.{table}, row {row.row!r}: split", row.split, name, config)
+            if not (row.experiment or row.state or row.submission):
+                raise ValueError(f"tables.{table}: row {row.row!r} needs an experiment, or a state that says why not")
+            if row.experiment and row.paper is not None and row.tolerance is None:
+                raise ValueError(f"tables.{table}: row {row.row!r} has a published number, and needs a tolerance")
+            if row.experiment and not runs_of_row(row, config)[0]:
+                raise ValueError(f"tables.{table}: the entries of row {row.row!r} have no seed in common")
+
+
+def _check_split(where: str, split: str, experiment: str, config: Config) -> None:
+    folder, _, dataset = settings_of(experiment, config)["data"]["dataset"].rpartition("/")
+    if folder == "resources/datasets":
+        check_known(where, split, SPLITS[config["datasets"][dataset]["kind"]])

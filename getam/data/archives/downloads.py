@@ -1,0 +1,296 @@
+"""Fetching archives: interrupted transfers are taken up again, and no file is taken for the right one unverified."""
+
+import base64
+import re
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import gdown
+import requests
+
+from getam.data.archives.registry import Archive, Content, Digest, Lock, by_hand, disagreement, verify
+from getam.utils.files import check_free_space, locked, naming_a_full_disk
+from getam.utils.progress import progress
+
+_CHUNK = 2**14  # what is lost of a broken transfer is less than one
+_LONGEST_WAIT = 60.0  # seconds, whatever a server asks for
+_TRANSIENT = (408, 425, 429)  # and 5xx
+_IN_BYTES = {"unit": "B", "unit_scale": True, "unit_divisor": 1024}
+
+
+class DownloadError(OSError):
+    """No mirror had the file; the message says what each answered, and what a person can do."""
+
+
+class _MirrorError(Exception):
+    """This mirror will not bring the file."""
+
+
+class _InterruptedError(Exception):
+    """The transfer stopped, and may go on after some seconds."""
+
+    def __init__(self, reason: str, wait: float = 0):
+        super().__init__(reason)
+        self.wait = wait
+
+
+def fetch(
+    archive: Archive,
+    folder: Path,
+    lock: Lock,
+    attempts: int = 6,
+    wait: float = 1,
+    timeout: tuple[float, float] = (20, 60),
+) -> tuple[Path, Content]:
+    """The archive's file in `folder`, and what it holds, verified.
+
+    A file that is there is only verified. Otherwise it is transferred to a hidden partial file, which a later call
+    takes up where it ends, and gets its name when it has been found right.
+
+    Args:
+        lock: what first fetches have found, for archives without a published sha256; the first fetch is added.
+        attempts: how often a mirror is asked without any progress before the next one is.
+        wait: seconds before the second attempt; doubled for each further one.
+        timeout: seconds to wait for a connection, and for the next bytes.
+
+    Raises:
+        ValueError: the file that is there is not the archive; it is left as it is.
+        DownloadError: no mirror had it.
+        OSError: the disk is full.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / archive.file
+    # One process transfers; others wait, and find the file.
+    with locked(path):
+        if path.exists():
+            content = verify(archive, path, lock)
+        else:
+            content = _transfer(archive, path, lock, attempts, wait, timeout)
+    lock.record(archive, content)
+    return path, content
+
+
+def _transfer(
+    archive: Archive, path: Path, lock: Lock, attempts: int, wait: float, timeout: tuple[float, float]
+) -> Content:
+    partial = _Partial(archive, path, lock)
+    reasons = []
+    for url in archive.urls:
+        try:
+            if url.startswith("gdrive:"):
+                _from_drive(url.removeprefix("gdrive:"), partial, attempts, timeout)
+            else:
+                _from_server(_direct(url), partial, attempts, wait, timeout)
+            partial.path.replace(path)
+            return partial.content
+        except _MirrorError as error:
+            reasons.append(f"{url}: {error}")
+    raise DownloadError("\n  ".join([f"{archive.name} could not be fetched:", *reasons, by_hand(archive, path, lock)]))
+
+
+class _Partial:
+    """The bytes that have come so far, in a hidden file beside the final one, and their digest.
+
+    Attributes:
+        checked: whether a checksum will tell if the bytes are the right ones, wherever they came from.
+        resumed: whether they come from more than one answer.
+        validator: the server's mark of the version that the bytes are of.
+    """
+
+    def __init__(self, archive: Archive, path: Path, lock: Lock):
+        self.archive = archive
+        self.path = path.with_name(f".{path.name}.part")
+        self._lock = lock
+        locked = lock.get(archive) if archive.needs_lock else None
+        self.checked = bool(archive.sha256 or archive.md5 or locked)
+        self.expected_size = archive.size or (locked.size if locked else None)
+        self.clear(keep=self.checked)
+        if self.path.exists():
+            self.read()
+
+    @property
+    def size(self) -> int:
+        return self.content.size
+
+    @property
+    def content(self) -> Content:
+        return self._digest.content()
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the bytes as a whole, or None."""
+        return disagreement(self.archive, self.content, self._lock)
+
+    def clear(self, keep: bool = False) -> None:
+        """Starts from nothing."""
+        if not keep:
+            self.path.unlink(missing_ok=True)
+        self._digest = Digest(md5=self.archive.md5 is not None)
+        self.resumed, self.validator = False, None
+
+    def read(self) -> None:
+        """Takes the file's content for what has come."""
+        self._digest.read(self.path)
+
+    def append(self, chunks: Iterable[bytes], total: int | None) -> None:
+        """Writes what comes.
+
+        Raises:
+            _MirrorError: it is more than `total` bytes.
+            OSError: the disk is full.
+        """
+        missing = 0 if total is None else total - self.size
+        check_free_space(self.path.parent, missing, f"the rest of {self.archive.file}")
+        bar = progress(total=total, initial=self.size, desc=self.archive.file, **_IN_BYTES)
+        with naming_a_full_disk(self.path), self.path.open("ab") as file, bar:
+            for chunk in chunks:
+                if total is not None and self.size + len(chunk) > total:
+                    raise _MirrorError(f"sends more than the {total} bytes expected")
+                file.write(chunk)
+                self._digest.update(chunk)
+                bar.update(len(chunk))
+
+
+def _from_server(url: str, partial: _Partial, attempts: int, wait: float, timeout: tuple[float, float]) -> None:
+    """Leaves the right file in `partial`, or raises _MirrorError."""
+    if not partial.checked:
+        partial.clear()  # the bytes of another mirror may be of another version
+    partial.resumed, partial.validator = partial.size > 0, None
+    fruitless, furthest, started_over = 0, partial.size, False
+    with requests.Session() as session:
+        while True:
+            try:
+                _receive(session, url, partial, timeout)
+            except _InterruptedError as error:
+                fruitless = 0 if partial.size > furthest else fruitless + 1
+                furthest = max(furthest, partial.size)
+                if fruitless >= attempts:
+                    raise _MirrorError(f"{error} ({attempts} attempts without progress)") from error
+                time.sleep(min(_LONGEST_WAIT, max(error.wait, wait * 2 ** max(0, fruitless - 1))))
+                continue
+            problem = partial.problem
+            if problem is None:
+                return
+            mixed = partial.resumed
+            partial.clear()
+            if not mixed or started_over:
+                raise _MirrorError(problem)
+            furthest, started_over = 0, True  # the parts may be of different files: once more from nothing
+
+
+def _receive(session: requests.Session, url: str, partial: _Partial, timeout: tuple[float, float]) -> None:
+    """One request for what is missing; returns when the file is as long as it is to be.
+
+    Raises:
+        _InterruptedError: it ended early; what has come is in `partial`.
+        _MirrorError: the answer is not the file.
+    """
+    if partial.size and partial.size == partial.expected_size:
+        return
+    if partial.size and not partial.checked and partial.validator is None:
+        partial.clear()  # nothing would tell whether the rest belongs to it
+    headers = {"Accept-Encoding": "identity"}
+    if partial.size:
+        headers["Range"] = f"bytes={partial.size}-"
+        if partial.validator:
+            headers["If-Range"] = partial.validator
+    try:
+        with session.get(url, headers=headers, stream=True, timeout=timeout) as response:
+            if _is_whole_already(response, partial):
+                return
+            total = _announced_size(response, partial)
+            partial.validator = _validator(response)
+            # Some servers announce a .tgz as a gzip encoding of a .tar: the file is what they send, not what is in it.
+            response.raw.headers.pop("Content-Encoding", None)
+            partial.append(response.iter_content(_CHUNK), total)
+    except (requests.exceptions.SSLError, requests.exceptions.InvalidURL, requests.TooManyRedirects) as error:
+        raise _MirrorError(str(error)) from error
+    except requests.RequestException as error:
+        raise _InterruptedError(f"the connection failed: {error}") from error
+    if total is not None and partial.size < total:
+        raise _InterruptedError(f"ended after {partial.size} of {total} bytes")
+
+
+def _is_whole_already(response: requests.Response, partial: _Partial) -> bool:
+    """Whether the server has no byte more than there are. Raises for every answer that is no file."""
+    if response.status_code == 416:
+        if response.headers.get("Content-Range", "").endswith(f"/{partial.size}"):
+            return True
+        partial.clear()
+        raise _InterruptedError("it has no such range of bytes")
+    if response.status_code >= 500 or response.status_code in _TRANSIENT:
+        asked = response.headers.get("Retry-After", "")
+        raise _InterruptedError(f"HTTP {response.status_code}", float(asked) if asked.isdecimal() else 0)
+    if response.status_code not in (200, 206):
+        raise _MirrorError(f"HTTP {response.status_code} {response.reason}")
+    if response.headers.get("Content-Type", "").startswith("text/html"):
+        raise _MirrorError("answers with a web page, not with the file")
+    return False
+
+
+def _announced_size(response: requests.Response, partial: _Partial) -> int | None:
+    """The size of the whole file, if anyone says it; starts from nothing where the server does."""
+    if response.status_code == 206:
+        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+        if not found or int(found[1]) != partial.size:
+            partial.clear()
+            raise _InterruptedError("answered with another range of bytes")
+        partial.resumed = True
+        size = None if found[2] == "*" else int(found[2])
+    else:
+        length = response.headers.get("Content-Length", "")
+        size = int(length) if length.isdecimal() else None
+        if size is None and not partial.checked and "chunked" not in response.headers.get("Transfer-Encoding", ""):
+            raise _MirrorError("does not say how large the file is, so that nobody would notice if a part were missing")
+    if size == 0:
+        raise _MirrorError("sends an empty file")
+    if None not in (size, partial.expected_size) and size != partial.expected_size:
+        raise _MirrorError(f"its file has {size} bytes, expected {partial.expected_size}")
+    if response.status_code == 200:
+        partial.clear()
+    return size or partial.expected_size
+
+
+def _validator(response: requests.Response) -> str | None:
+    etag = response.headers.get("ETag")
+    # A weak one does not promise the same bytes.
+    return etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified")
+
+
+def _direct(url: str) -> str:
+    """The address of the file itself: a OneDrive share link goes through the service's interface."""
+    if not url.startswith("onedrive:"):
+        return url
+    encoded = base64.urlsafe_b64encode(url.removeprefix("onedrive:").encode()).decode().rstrip("=")
+    return f"https://api.onedrive.com/v1.0/shares/u!{encoded}/root/content"
+
+
+def _from_drive(file_id: str, partial: _Partial, attempts: int, timeout: tuple[float, float]) -> None:
+    """Leaves the right file of Google Drive in `partial`, or raises _MirrorError."""
+    partial.clear()
+    for leftover in partial.path.parent.glob(f"{partial.path.name}?*"):  # what gdown leaves when it is killed
+        leftover.unlink()
+    try:
+        with naming_a_full_disk(partial.path), progress(desc=partial.archive.file, **_IN_BYTES) as bar:
+
+            def show(done: int, total: int | None) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            gdown.download(
+                id=file_id,
+                output=str(partial.path),
+                quiet=True,
+                use_cookies=False,
+                timeout=timeout,
+                retries=attempts - 1,
+                progress=show,
+            )
+    except (gdown.exceptions.DownloadError, gdown.exceptions.FileURLRetrievalError, requests.RequestException) as error:
+        raise _MirrorError(" ".join(str(error).split())) from error
+    partial.read()
+    problem = partial.problem
+    if problem:
+        partial.clear()
+        raise _MirrorError(problem)

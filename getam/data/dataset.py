@@ -1,0 +1,227 @@
+"""A data set, prepared: one folder that says which images there are, what is in them, and where they lie.
+
+    dataset.json    name, classes in the order of the labels 1..C, rules, sources, and for each split the folders of its
+                    images and masks, its number of images and the sha256 of its list
+    <split>.csv     id, classes (separated by |): one line per image
+
+The photographs stay where they were unpacked. Folders inside the prepared one, and those that were given as relative
+paths, are kept relative to it, so that all can be moved together.
+"""
+
+import csv
+import hashlib
+import io
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from getam.data.images import image_size, mask_size, read_mask
+from getam.utils.files import check_present, read_json, write_json, write_text
+from getam.utils.progress import progress
+
+DESCRIPTION = "dataset.json"
+_ID = re.compile(r"[\w.-]+")  # what is safe in paths and lists
+_SEPARATOR = "|"  # some of COCO's class names have spaces, none has this
+
+
+@dataclass(frozen=True)
+class Split:
+    """Some images of a data set.
+
+    Attributes:
+        ids: the M file names without their suffix, in the order of the list.
+        labels: float32 (M, C), 1 for the classes that are in the image; None where nobody has published them.
+        images: folder of <id><image_suffix>.
+        masks: folder of <id>.png with labels 0..C and 255, or None.
+    """
+
+    name: str
+    ids: tuple[str, ...]
+    labels: np.ndarray | None
+    images: Path
+    image_suffix: str
+    masks: Path | None
+
+    def image(self, name: str) -> Path:
+        """The photograph of an id."""
+        return self.images / f"{name}{self.image_suffix}"
+
+    def mask(self, name: str) -> Path:
+        """The mask of an id.
+
+        Raises:
+            ValueError: the split has no masks.
+        """
+        if self.masks is None:
+            raise ValueError(f"split {self.name!r} has no masks")
+        return self.masks / f"{name}.png"
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A prepared data set: its folder, its name, its class names and its splits."""
+
+    folder: Path
+    name: str
+    classes: tuple[str, ...]
+    splits: dict[str, Split]
+
+    def split(self, name: str) -> Split:
+        """One split.
+
+        Raises:
+            ValueError: there is none of this name.
+        """
+        if name not in self.splits:
+            raise ValueError(f"{self.folder}: no split {name!r}; it has {', '.join(self.splits)}")
+        return self.splits[name]
+
+
+def begin_dataset(folder: Path, name: str) -> None:
+    """Takes away the old description before files it describes are overwritten: half of them would pass for a whole.
+
+    Raises:
+        ValueError: the folder holds another data set.
+    """
+    path = folder / DESCRIPTION
+    if path.is_file():
+        found = read_json(path).get("name")
+        if found != name:
+            raise ValueError(f"{folder} holds the data set {found!r}: {name!r} needs a folder of its own")
+        path.unlink()
+
+
+def write_dataset(
+    folder: Path, name: str, classes: Sequence[str], splits: Iterable[Split], about: dict[str, object]
+) -> DataSet:
+    """Checks that every file is there with the size it must have, and writes the lists, then the description.
+
+    Raises:
+        FileNotFoundError: an image or a mask is missing.
+        ValueError: a split is empty or names an image twice; an id or a class has a forbidden character; a file cannot
+            be read; a mask has another size than its image.
+    """
+    for category in classes:
+        if _SEPARATOR in category:
+            raise ValueError(f"class {category!r}: {_SEPARATOR} separates classes in the lists")
+    splits = list(splits)
+    for split in splits:
+        _check_files(split)
+    described = {}
+    for split in splits:
+        text = _as_csv(split, classes)
+        write_text(folder / f"{split.name}.csv", text)
+        described[split.name] = {
+            "images": _reference(split.images, folder),
+            "image_suffix": split.image_suffix,
+            "masks": None if split.masks is None else _reference(split.masks, folder),
+            "labelled": split.labels is not None,
+            "count": len(split),
+            "sha256": hashlib.sha256(text.encode()).hexdigest(),
+        }
+    write_json(folder / DESCRIPTION, {"name": name, "classes": list(classes), **about, "splits": described})
+    return open_dataset(folder)
+
+
+def open_dataset(folder: Path | str) -> DataSet:
+    """Reads what `getam prepare` has written.
+
+    Raises:
+        FileNotFoundError: the folder holds no prepared data set.
+        ValueError: a file of it has been changed or is no such description.
+    """
+    folder = Path(folder)
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} is no prepared data set: no {DESCRIPTION} in it; `getam prepare` writes one")
+    description = read_json(path)
+    try:
+        classes = tuple(description["classes"])
+        splits = {name: _read_split(folder, name, classes, entry) for name, entry in description["splits"].items()}
+        return DataSet(folder, description["name"], classes, splits)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} describes no data set: {error!r}; prepare it anew") from error
+
+
+def _read_split(folder: Path, name: str, classes: tuple[str, ...], entry: dict) -> Split:
+    path = folder / f"{name}.csv"
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != entry["sha256"]:
+        raise ValueError(f"{path} is not the list that {DESCRIPTION} describes; prepare the data set anew")
+    rows = list(csv.DictReader(io.StringIO(content.decode())))
+    labels = None
+    if entry["labelled"]:
+        index = {name: i for i, name in enumerate(classes)}
+        labels = np.zeros((len(rows), len(classes)), np.float32)
+        for i, row in enumerate(rows):
+            labels[i, [index[present] for present in row["classes"].split(_SEPARATOR) if present]] = 1
+    masks = None if entry["masks"] is None else folder / entry["masks"]
+    ids = tuple(row["id"] for row in rows)
+    return Split(name, ids, labels, folder / entry["images"], entry["image_suffix"], masks)
+
+
+def _as_csv(split: Split, classes: Sequence[str]) -> str:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("id", "classes"))
+    for i, name in enumerate(split.ids):
+        present = [] if split.labels is None else np.flatnonzero(split.labels[i])
+        rows.writerow((name, _SEPARATOR.join(classes[c] for c in present)))
+    return text.getvalue()
+
+
+def _reference(path: Path, folder: Path) -> str:
+    if path.is_absolute() and not path.is_relative_to(folder.absolute()):
+        return str(path)
+    reference = os.path.relpath(path, folder)
+    if not (folder / reference).exists():  # a symbolic link on the way: `..` leads elsewhere
+        reference = os.path.relpath(path.resolve(), folder.resolve())
+    return Path(reference).as_posix()
+
+
+def check_images(split: Split) -> None:
+    """A FileNotFoundError that names the first image that is missing, unless all are there."""
+    check_present(split.images, [split.image(name) for name in split.ids], f"images of split {split.name!r}")
+
+
+def check_saliency(split: Split, folder: Path) -> None:
+    """A FileNotFoundError that names the first map that is missing, unless every image has one."""
+    paths = [folder / f"{name}.png" for name in split.ids]
+    check_present(folder, paths, f"saliency maps of split {split.name!r}", "`getam saliency` makes them")
+
+
+def _check_files(split: Split) -> None:
+    if not split.ids:
+        raise ValueError(f"split {split.name!r} lists no image")
+    for name in split.ids:
+        if not _ID.fullmatch(name):
+            raise ValueError(f"split {split.name!r}: {name!r} is no id: expected letters, digits and any of . _ -")
+    name, times = Counter(split.ids).most_common(1)[0]
+    if times > 1:
+        raise ValueError(f"split {split.name!r} lists {name} {times} times")
+    check_present(split.images, [split.image(name) for name in split.ids], f"images of split {split.name!r}")
+    if split.masks is None:
+        return
+    check_present(split.masks, [split.mask(name) for name in split.ids], f"masks of split {split.name!r}")
+    for name in progress(split.ids, desc=f"sizes of {split.name}", unit="image"):
+        expected = image_size(split.image(name))
+        if mask_size(split.mask(name)) != expected:
+            read_mask(split.mask(name), expected)  # says what is wrong
+
+
+def pixel_digest(values: np.ndarray) -> str:
+    """sha256 of the size and the values of uint8 pixels, however a file may have packed them."""
+    return hashlib.sha256(np.array(values.shape, "<u4").tobytes() + values.tobytes()).hexdigest()
+
+
+def digest_of(digests: dict[str, str]) -> str:
+    """sha256 of the sorted lines `<id> <digest>`."""
+    return hashlib.sha256("".join(f"{name} {digests[name]}\n" for name in sorted(digests)).encode()).hexdigest()

@@ -1,0 +1,148 @@
+"""Reading photographs and masks, writing masks."""
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from getam.utils.files import written
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+_EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+_ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap width and height
+# The last two: Pillow on broken EXIF data.
+_UNREADABLE = (
+    UnidentifiedImageError,
+    OSError,
+    ValueError,
+    SyntaxError,
+    Image.DecompressionBombError,
+    struct.error,
+    TypeError,
+)
+
+
+def read_image(path: Path) -> np.ndarray:
+    """uint8 (H, W, 3), RGB, turned the way its EXIF orientation says; greyscale, palettes and CMYK are converted.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no image, is cut short, or has more than 8 bits a channel.
+    """
+    with _opened(path, "an image") as image:
+        if image.mode not in _EIGHT_BIT_MODES or _packing(image).endswith(";16B"):
+            raise ValueError(f"expected 8 bits a channel, found {_packing(image) or image.mode}")
+        return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+
+
+@contextmanager
+def _opened(path: Path, what: str) -> Iterator[Image.Image]:
+    """The picture in a file; whatever is wrong with it becomes a ValueError that names the file."""
+    try:
+        with Image.open(path) as image:
+            yield image
+    except FileNotFoundError:
+        raise
+    except _UNREADABLE as error:
+        raise ValueError(f"{path} cannot be read as {what}: {error}") from error
+
+
+def _packing(image: Image.Image) -> str:
+    """How a PNG's pixels are stored, which its mode does not tell: `RGB;16B`, `L;4`."""
+    arguments = image.tile[0][-1] if image.tile else ""
+    return arguments if isinstance(arguments, str) else ""
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(H, W) of what `read_image` would return, from the header alone. Raises as `read_image` does."""
+    with _opened(path, "an image") as image:
+        width, height = image.size
+        return (width, height) if image.getexif().get(_ORIENTATION, 1) >= 5 else (height, width)
+
+
+def mask_size(path: Path) -> tuple[int, int]:
+    """(H, W) of what `read_mask` would return, from the header alone. Raises as `read_mask` does."""
+    with _opened(path, "a mask") as image:
+        return image.height, image.width
+
+
+def check_image(image_rgb: "np.ndarray | Tensor") -> np.ndarray:
+    """An image as an array; a ValueError unless it is uint8 (H, W, 3)."""
+    image = np.asarray(image_rgb)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise ValueError(f"image_rgb: expected uint8 (H, W, 3), got {image.dtype} {image.shape}")
+    return image
+
+
+def read_mask(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
+    """uint8 (H, W), the values as stored: labels of a palette or grey mask, or a saliency map; one bit gives 0 or 255.
+
+    Args:
+        size: (H, W) that the image has and the mask must have.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no 8-bit image of one channel, or of another size.
+    """
+    with _opened(path, "a mask") as image:
+        # Pillow stretches fewer bits of grey to the whole range.
+        if image.mode not in ("L", "P", "1") or _packing(image) in ("L;2", "L;4"):
+            raise ValueError(f"expected 8 bits in one channel, found {_packing(image) or image.mode}")
+        mask = np.array(image.convert("L") if image.mode == "1" else image)
+    if size is not None:
+        _check_size(path, mask, size)
+    return mask
+
+
+def read_grey(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """uint8 (H, W), the grey values of a saliency map, however it is stored. Raises as `read_mask` does, and ValueError
+    where the picture has colours.
+    """
+    image = read_image(path)
+    if (image != image[..., :1]).any():
+        raise ValueError(f"{path}: expected shades of grey, found colours")
+    _check_size(path, image[..., 0], size)
+    return image[..., 0]
+
+
+def _check_size(path: Path, mask: np.ndarray, size: tuple[int, int]) -> None:
+    if mask.shape != tuple(size):
+        message = f"{path}: expected {_extent(size)} pixels as its image has, found {_extent(mask.shape)}"
+        turned = mask.shape == tuple(size)[::-1]
+        raise ValueError(message + ("; the image's EXIF orientation may turn it" if turned else ""))
+
+
+def _extent(size: tuple[int, ...]) -> str:
+    height, width = size
+    return f"{width} x {height}"
+
+
+def write_mask(path: Path, labels: np.ndarray) -> None:
+    """Writes uint8 (H, W) as an 8-bit PNG with VOC's colours, whole or not at all."""
+    mask = Image.fromarray(labels)
+    mask.putpalette(palette().tobytes())
+    with written(path) as unfinished:
+        mask.save(unfinished, format="png")
+
+
+def write_grey(path: Path, values: np.ndarray) -> None:
+    """Writes uint8 (H, W) as an 8-bit greyscale PNG, whole or not at all."""
+    with written(path) as unfinished:
+        Image.fromarray(values).save(unfinished, format="png")
+
+
+def palette() -> np.ndarray:
+    """VOC's colours of the label values, uint8 (256, 3): the bits of the value, dealt out to red, green and blue."""
+    values = np.arange(256)
+    colours = np.zeros((256, 3), int)
+    for bit in range(8):
+        for channel in range(3):
+            colours[:, channel] |= (values >> (3 * bit + channel) & 1) << (7 - bit)
+    return colours.astype(np.uint8)

@@ -1,0 +1,174 @@
+"""Images for torch: random views to train on, whole photographs to predict on."""
+
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from getam.data.augmentation import random_view
+from getam.data.dataset import Split, check_saliency
+from getam.data.images import read_image, read_mask
+from getam.utils.checks import check_whole
+
+_SECONDS_TO_SAVE = 30  # that a worker stays after SIGTERM
+
+
+class TrainingImages(Dataset):
+    """Random views of a split's images, with saliency and image-level labels.
+
+    An item is asked for by (epoch, i) and depends on these and the seed alone, not on the process that makes it or on
+    what was asked for before: a run that is resumed, or has another number of workers, sees the same samples.
+
+    Args:
+        split: of a prepared data set.
+        saliency: folder of <id>.png; None takes every pixel as salient.
+        crop: side of the views.
+        seed: another seed gives other views.
+
+    Raises:
+        FileNotFoundError: images lack their saliency map.
+        ValueError: the split has no labels.
+    """
+
+    def __init__(self, split: Split, saliency: Path | None, crop: int, seed: int = 0):
+        check_whole(1, crop=crop)
+        check_whole(0, seed=seed)
+        if split.labels is None:
+            raise ValueError(f"split {split.name!r} has no image-level labels to train on")
+        if saliency is not None:
+            check_saliency(split, saliency)
+        self._split, self._saliency, self._crop, self._seed = split, saliency, crop, seed
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    def __getitem__(self, position: tuple[int, int]) -> dict[str, Tensor | str]:
+        """`id`; `image_rgb` uint8 (3, S, S); `saliency` uint8, `valid` bool (S, S); `labels` float32 (C,).
+
+        The network's input is normalise_images(image_rgb) * valid: on the padding exactly the mean colour.
+
+        Raises:
+            ValueError: a file cannot be read, or the saliency map has another size than the image.
+        """
+        epoch, i = position
+        name = self._split.ids[i]
+        image = read_image(self._split.image(name))
+        if self._saliency is None:
+            saliency = np.full(image.shape[:2], 255, np.uint8)
+        else:
+            saliency = read_mask(self._saliency / f"{name}.png", image.shape[:2])
+        view = random_view(image, saliency, self._crop, np.random.default_rng([self._seed, epoch, i]))
+        return {
+            "id": name,
+            **view._asdict(),
+            "labels": torch.from_numpy(self._split.labels[i]),
+        }
+
+
+class EpochBatches(Sampler[list[tuple[int, int]]]):
+    """Batches of (epoch, i): each epoch every image at most once, in an order of its own; what is left over is dropped.
+
+    With several replicas (processes of distributed training) a step's images are those of one process whose batch is
+    as many times larger; each replica takes its part of them.
+
+    Args:
+        images: number of images of the split.
+        batch_size: images of one batch of one replica.
+        epochs: number of epochs.
+        seed: another seed gives another order.
+        first_step: steps that have been done before; the batches begin after them.
+        rank, replicas: this process, and how many there are.
+
+    Raises:
+        ValueError: there are fewer images than one step needs.
+    """
+
+    def __init__(
+        self,
+        images: int,
+        batch_size: int,
+        epochs: int,
+        seed: int = 0,
+        first_step: int = 0,
+        rank: int = 0,
+        replicas: int = 1,
+    ):
+        check_whole(1, batch_size=batch_size, epochs=epochs, replicas=replicas)
+        check_whole(0, images=images, seed=seed, first_step=first_step, rank=rank)
+        if rank >= replicas:
+            raise ValueError(f"rank: expected a number below {replicas}, got {rank}")
+        if images < batch_size * replicas:
+            raise ValueError(f"a step needs {batch_size * replicas} images, the split has {images}")
+        self.steps_per_epoch = images // (batch_size * replicas)
+        self._images, self._batch_size, self._epochs, self._seed = images, batch_size, epochs, seed
+        self._first_step, self._rank, self._replicas = first_step, rank, replicas
+
+    def __len__(self) -> int:
+        return max(0, self._epochs * self.steps_per_epoch - self._first_step)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        first_epoch, skipped = divmod(self._first_step, self.steps_per_epoch)
+        for epoch in range(first_epoch, self._epochs):
+            order = np.random.default_rng([self._seed, epoch, self._images]).permutation(self._images)
+            for step in range(skipped, self.steps_per_epoch):
+                start = (step * self._replicas + self._rank) * self._batch_size
+                yield [(epoch, int(i)) for i in order[start : start + self._batch_size]]
+            skipped = 0
+
+
+def training_batches(
+    images: TrainingImages, batches: EpochBatches, workers: int, pin_memory: bool = False
+) -> DataLoader:
+    """Batches of `images` as dictionaries, `id` a list and the others stacked, made ahead by `workers` processes."""
+    return DataLoader(
+        images,
+        batch_sampler=batches,
+        num_workers=workers,
+        pin_memory=pin_memory,
+        persistent_workers=workers > 0,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_leave_signals_to_parent,
+    )
+
+
+def _leave_signals_to_parent(worker: int) -> None:
+    """A signal reaches the whole process group, and the training process wants to save its state before workers end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_SECONDS_TO_SAVE))
+
+
+class InferenceImages(Dataset):
+    """Whole photographs of a split: (id, (H, W), [uint8 (S, S, 3) for each size S]).
+
+    Resized in bytes as OpenCV's INTER_LINEAR does it (docs/method.md, section 6).
+
+    Args:
+        ids: which of the split's images, in which order.
+        sizes: sides of the squares.
+    """
+
+    def __init__(self, split: Split, ids: Sequence[str], sizes: Sequence[int]):
+        self._split, self._ids, self._sizes = split, ids, sizes
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __getitem__(self, i: int) -> tuple[str, tuple[int, int], list[np.ndarray]]:
+        """Raises ValueError where the image cannot be read."""
+        image = read_image(self._split.image(self._ids[i]))
+        return self._ids[i], image.shape[:2], squares(image, self._sizes)
+
+
+def squares(image_rgb: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
+    """An image uint8 (H, W, 3) resized to a square of each size."""
+    return [cv2.resize(image_rgb, (size, size), interpolation=cv2.INTER_LINEAR) for size in sizes]
+
+
+def inference_images(images: Dataset, workers: int) -> DataLoader:
+    """Items one by one, read ahead by `workers` processes."""
+    return DataLoader(images, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None)

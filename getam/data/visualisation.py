@@ -1,0 +1,53 @@
+"""Pictures of what the method makes of images: rows of image, map, refined map and pseudo label."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from getam.constants import UNKNOWN
+from getam.data.images import palette
+
+# From cold to hot, at equal steps.
+_HEAT = np.array([(0, 0, 64), (40, 30, 200), (0, 160, 220), (60, 200, 90), (250, 220, 40), (220, 30, 20)])
+_GAP, _TITLE = 6, 18
+
+
+def heat(image_rgb: np.ndarray, activation: np.ndarray) -> np.ndarray:
+    """A map (H, W) between 0 and 1 over an image, uint8 (H, W, 3), which shows through in grey."""
+    position = np.clip(activation, 0, 1) * (len(_HEAT) - 1)
+    colours = np.stack([np.interp(position, range(len(_HEAT)), _HEAT[:, channel]) for channel in range(3)], -1)
+    grey = image_rgb.mean(2, keepdims=True)
+    return (0.6 * colours + 0.4 * grey).astype(np.uint8)
+
+
+def painted(image_rgb: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Labels (H, W) in VOC's colours over an image; background is darkened, unknown (255) is white."""
+    colours = palette()[labels].astype(float)
+    colours[labels == UNKNOWN] = 255
+    return (0.75 * colours + 0.25 * image_rgb).astype(np.uint8)
+
+
+def draw_sheet(path: Path, columns: list[str], rows: list[tuple[str, list[np.ndarray]]], height: int = 160) -> None:
+    """Write a PNG: a title over each column, and the rows' pictures scaled to one height, with a caption each."""
+    font = ImageFont.load_default(12)
+    tiles = [(caption, [_scaled(picture, height) for picture in pictures]) for caption, pictures in rows]
+    widths = [max(pictures[i].width for _, pictures in tiles) for i in range(len(columns))]
+    size = sum(widths) + _GAP * (len(columns) + 1), _TITLE + len(tiles) * (height + _TITLE + _GAP) + _GAP
+    sheet = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(sheet)
+    lefts = [_GAP + sum(widths[:i]) + i * _GAP for i in range(len(columns))]
+    for left, title in zip(lefts, columns, strict=True):
+        draw.text((left, 2), title, "black", font)
+    for number, (caption, pictures) in enumerate(tiles):
+        top = _TITLE + _GAP + number * (height + _TITLE + _GAP)
+        for left, picture in zip(lefts, pictures, strict=True):
+            sheet.paste(picture, (left, top))
+        draw.text((_GAP, top + height + 1), caption, "dimgray", font)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path)
+
+
+def _scaled(picture: np.ndarray, height: int) -> Image.Image:
+    image = Image.fromarray(picture)
+    return image.resize((round(image.width * height / image.height), height), Image.Resampling.LANCZOS)

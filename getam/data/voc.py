@@ -1,0 +1,161 @@
+"""PASCAL VOC 2012 in its own layout: JPEGImages, Annotations, SegmentationClass, ImageSets/Segmentation; and the larger
+training set that SBD's masks (Hariharan et al., ICCV 2011) make of it.
+"""
+
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from getam.data.dataset import DataSet, Split, begin_dataset, digest_of, pixel_digest, write_dataset
+from getam.data.images import read_mask, write_mask
+from getam.data.sbd import all_ids, read_mat_mask, train_aug_ids
+from getam.utils.parallel import map_unordered
+from getam.utils.progress import progress
+
+# In the order of the labels 1 to 20.
+CLASSES = (
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+)
+
+# Images of the published lists. train_aug is what the field trains on.
+COUNTS = {"train": 1464, "val": 1449, "train_aug": 10582, "test": 1456}
+
+
+def prepare(
+    root: Path,
+    folder: Path,
+    sbd: Path | None = None,
+    test: Path | None = None,
+    subset: bool = False,
+    sources: Sequence[dict] = (),
+    workers: int = 1,
+) -> DataSet:
+    """Writes the lists, image-level labels and, from SBD's, the masks of VOC 2012 into `folder`.
+
+    The splits are train, val, train_aug and, with `test`, test. train_aug is derived from SBD's lists, its masks being
+    VOC's own where VOC has one and SBD's elsewhere; without SBD it is read from ImageSets and SegmentationClassAug,
+    where somebody has put it there.
+
+    Args:
+        root: the folder VOC2012 of the trainval archive.
+        sbd: the folder `dataset` of SBD's archive.
+        test: the folder VOC2012 of the test archive.
+        subset: whether `root` is a part of VOC, so that the published numbers of images are not insisted on.
+        sources: what is known of the archives, for the description.
+
+    Raises:
+        FileNotFoundError, ValueError: something is missing, unreadable, or not as many as published; the message names
+            it.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"no folder {root}; the root is the folder VOC2012")
+    splits = [split(root, name) for name in ("train", "val")]
+    about = {"sources": list(sources)}
+    if sbd is not None:
+        ids = train_aug_ids(splits[0].ids, splits[1].ids, all_ids(sbd))
+        masks = folder / "SegmentationClassAug"
+        splits.append(Split("train_aug", ids, labels_of(root, ids), root / "JPEGImages", ".jpg", masks))
+    elif (root / "ImageSets" / "Segmentation" / "train_aug.txt").is_file():
+        splits.append(split(root, "train_aug", masks=root / "SegmentationClassAug"))
+    if test is not None:
+        splits.append(Split("test", tuple(split_ids(test, "test")), None, test / "JPEGImages", ".jpg", None))
+    if not subset:
+        for found in splits:
+            _check_count(found)
+    begin_dataset(folder, "voc")
+    if sbd is not None:
+        about["train_aug_masks_sha256"] = _write_train_aug_masks(root, sbd, masks, ids, workers)
+    return write_dataset(folder, "voc", CLASSES, splits, about)
+
+
+def split(root: Path, name: str, classes: Sequence[str] = CLASSES, masks: Path | None = None) -> Split:
+    """A labelled split of a data set in VOC's layout; `masks` is SegmentationClass unless it is given."""
+    ids = tuple(split_ids(root, name))
+    masks = masks or root / "SegmentationClass"
+    return Split(name, ids, labels_of(root, ids, classes), root / "JPEGImages", ".jpg", masks)
+
+
+def _check_count(found: Split) -> None:
+    expected = COUNTS[found.name]
+    if len(found) != expected:
+        raise ValueError(
+            f"{found.images.parent}: split {found.name!r} has {len(found)} images, VOC 2012's has {expected}; "
+            "a part of VOC is prepared with --subset"
+        )
+
+
+def _write_train_aug_masks(root: Path, sbd: Path, folder: Path, ids: Sequence[str], workers: int) -> str:
+    """Writes <id>.png for each id; returns the sha256 of all labels."""
+    jobs = map_unordered(partial(_write_train_aug_mask, root, sbd, folder), ids, workers)
+    return digest_of(dict(progress(jobs, total=len(ids), desc="masks of train_aug", unit="image")))
+
+
+def _write_train_aug_mask(root: Path, sbd: Path, folder: Path, name: str) -> tuple[str, str]:
+    own = root / "SegmentationClass" / f"{name}.png"
+    mask = read_mask(own) if own.is_file() else read_mat_mask(sbd / "cls" / f"{name}.mat")
+    write_mask(folder / f"{name}.png", mask)
+    return name, pixel_digest(mask)
+
+
+def split_ids(root: Path, split: str) -> list[str]:
+    """Image ids of a list in ImageSets/Segmentation, such as `train` or `val`.
+
+    Raises:
+        FileNotFoundError: `root` has no such list.
+        ValueError: the list is empty.
+    """
+    path = root / "ImageSets" / "Segmentation" / f"{split}.txt"
+    if not path.is_file():
+        raise FileNotFoundError(f"no list of images {path}; the root is the folder VOC2012")
+    ids = path.read_text(encoding="utf-8-sig").split()
+    if not ids:
+        raise ValueError(f"{path} lists no image")
+    return ids
+
+
+def labels_of(root: Path, ids: Sequence[str], classes: Sequence[str] = CLASSES) -> np.ndarray:
+    """float32 (M, C), the image-level labels of Annotations/<id>.xml. Raises as `image_labels` does."""
+    return np.stack([image_labels(root / "Annotations" / f"{name}.xml", classes) for name in ids])
+
+
+def image_labels(annotation: Path, classes: Sequence[str] = CLASSES) -> np.ndarray:
+    """float32 (C,), 1 for each class of which the XML annotation names an object, difficult ones too.
+
+    Raises:
+        FileNotFoundError: there is no such annotation.
+        ValueError: it is no XML, or names an unknown class.
+    """
+    if not annotation.is_file():
+        raise FileNotFoundError(f"no annotation {annotation}")
+    try:
+        names = {name.text for name in ElementTree.parse(annotation).iterfind("object/name")}
+    except ElementTree.ParseError as error:
+        raise ValueError(f"{annotation} is no XML: {error}") from error
+    labels = np.zeros(len(classes), np.float32)
+    for name in names:
+        if name not in classes:
+            raise ValueError(f"{annotation}: unknown class {name!r}; known are {', '.join(classes)}")
+        labels[classes.index(name)] = 1
+    return labels

@@ -1,1 +1,0 @@
-"""Data sets, read from the layout in which their makers publish them."""

@@ -1,0 +1,101 @@
+"""From folders of probabilities and images to masks, by the dense CRF."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from getam.data.images import IMAGE_SUFFIXES, read_image, write_mask
+from getam.evaluation.probabilities import read_probabilities
+from getam.lattice.crf import dense_crf
+from getam.lattice.settings import CrfSettings
+from getam.utils.checks import check_shape
+from getam.utils.parallel import map_unordered
+
+_PROBABILITY_SUFFIXES = (".npy", ".npz")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image: files to read and masks to write, at least one: by the CRF, and of the probabilities as they are."""
+
+    probabilities: Path
+    image: Path
+    mask: Path | None
+    plain: Path | None = None
+
+
+def find_jobs(probabilities: Path, images: Path, masks: Path) -> list[Job]:
+    """A job for each <id>.npy or <id>.npz of `probabilities`, with <id>.jpg, .jpeg or .png of `images`.
+
+    Raises:
+        FileNotFoundError: there is no such folder, no probabilities, or no image for some of them.
+        ValueError: an id stands for two files of one folder, or masks would be written among the images.
+    """
+    if masks.resolve() == images.resolve():
+        raise ValueError(f"{masks} is the folder of the images: masks need a folder of their own")
+    sources = _by_id(probabilities, _PROBABILITY_SUFFIXES)
+    photographs = _by_id(images, IMAGE_SUFFIXES)
+    missing = [name for name in sources if name not in photographs]
+    if missing:
+        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        raise FileNotFoundError(f"{images} has no image for {len(missing)} of the probabilities: {shown}")
+    return [Job(path, photographs[name], masks / f"{name}.png") for name, path in sources.items()]
+
+
+def _by_id(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {folder}")
+    found = {}
+    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes):
+        if path.stem in found:
+            raise ValueError(f"{path.stem} stands twice in {folder}: {found[path.stem].name} and {path.name}")
+        found[path.stem] = path
+    if not found:
+        raise FileNotFoundError(f"{folder} holds no {' or '.join(suffixes)} file")
+    return found
+
+
+def refine_files(jobs: list[Job], settings: CrfSettings, workers: int) -> Iterator[Path]:
+    """Writes the masks, several at once in processes of their own, and yields one path of each job as it is done.
+
+    A mask is an 8-bit PNG with VOC's palette: the most probable label of each pixel. It appears whole or not at all.
+
+    Raises:
+        ValueError: a file cannot be read or does not fit its image; the message names it. Masks that are done stay.
+    """
+    return map_unordered(partial(refine_file, settings=settings), jobs, max(1, min(workers, len(jobs))))
+
+
+def refine_file(job: Job, settings: CrfSettings) -> Path:
+    """Writes the masks of one image and returns the path of its first."""
+    probabilities = read_probabilities(job.probabilities)
+    image = read_image(job.image)
+    try:
+        check_shape("probabilities", probabilities, (len(probabilities), *image.shape[:2]))
+        if job.plain is not None:
+            _write(job.plain, probabilities)
+        if job.mask is not None:
+            _write(job.mask, _refined(image, probabilities, settings))
+    except ValueError as error:
+        raise ValueError(f"{job.probabilities} with {job.image}: {error}") from error
+    return job.mask or job.plain
+
+
+def _refined(image_rgb: np.ndarray, probabilities: np.ndarray, settings: CrfSettings) -> np.ndarray:
+    return dense_crf(
+        image_rgb[..., ::-1] if settings.bgr else image_rgb,
+        probabilities,
+        settings.iterations,
+        settings.gaussian,
+        settings.bilateral,
+        settings.backend,
+        negligible=settings.negligible,
+    ).numpy()
+
+
+def _write(path: Path, probabilities: np.ndarray) -> None:
+    # numpy's takes a quarter of torch's time on the CPU.
+    write_mask(path, probabilities.argmax(0).astype(np.uint8))

@@ -1,0 +1,98 @@
+"""Probabilities of one image in a small file, exact enough for the dense CRF.
+
+    <id>.npz    labels  uint8 (K,)           the labels that are probable somewhere; the others count as 0
+                low, high  uint8 (K, H, W)   the bytes of -log p in steps of 1/2048, as differences of neighbours
+
+Neighbouring logits are alike, as they come from a coarser grid, so their differences are small numbers that deflate
+packs well. Logarithms, because that is what the CRF takes: a step is as exact for p = 0.001 as for p = 1.
+"""
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from getam.utils.files import written
+
+_STEPS = 2048  # per factor e
+_LEAST = 1e-3  # labels below this at every pixel are left out
+_MOST_LABELS = 255  # in an 8-bit mask, where 255 itself means unknown
+_ARRAYS = ("labels", "low", "high", "count")
+
+
+def write_probabilities(path: Path, probabilities: np.ndarray) -> None:
+    """Writes float32 (C + 1, H, W) as <id>.npz, whole or not at all."""
+    kept = np.flatnonzero(probabilities.max((1, 2)) >= _LEAST)
+    steps = probabilities[kept]
+    # In place wherever it can be: most of the time goes into touching memory.
+    with np.errstate(divide="ignore"):
+        np.log(steps, out=steps)
+    steps *= -_STEPS
+    code = np.minimum(np.rint(steps, out=steps), 2**16 - 1, out=steps).astype(np.uint16)
+    # Unsigned numbers wrap around, and wrap back when they are added up again.
+    code[:, 1:] -= code[:, :-1].copy()
+    code[:, :, 1:] -= code[:, :, :-1].copy()
+    sign = code >> 15
+    code <<= 1
+    code ^= np.negative(sign, out=sign)  # -1, 1, -2, .. as 1, 2, 3, ..
+    arrays = {
+        "labels": kept.astype(np.uint8),
+        "low": (code & 255).astype(np.uint8),
+        "high": (code >> 8).astype(np.uint8),
+        "count": np.uint8(len(probabilities)),
+    }
+    with written(path) as unfinished, zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+        for name, values in arrays.items():
+            with file.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, values)
+
+
+def read_probabilities(path: Path) -> np.ndarray:
+    """float32 (C + 1, H, W), summing to 1 at each pixel, of a file of `write_probabilities`; or a plain .npy or .npz
+    array of this shape as it is.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, or holds something else.
+    """
+    arrays = _load(path)
+    if set(arrays) == set(_ARRAYS):
+        return _decoded(arrays)
+    if len(arrays) != 1:
+        raise ValueError(f"{path}: expected one array, found {len(arrays)}")
+    (values,) = arrays.values()
+    if values.ndim != 3 or len(values) > _MOST_LABELS:
+        raise ValueError(f"{path}: expected (C + 1, H, W) with at most {_MOST_LABELS} labels, got {values.shape}")
+    if values.dtype.kind != "f":
+        raise ValueError(f"{path}: expected floats, got {values.dtype}")
+    return values.astype(np.float32)
+
+
+def _load(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            return {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded.items())
+    except FileNotFoundError:
+        raise
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read as an array: {error}") from error
+
+
+def _decoded(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    code = arrays["high"].astype(np.uint16)
+    code <<= 8
+    code |= arrays["low"]
+    odd = code & 1
+    code >>= 1
+    code ^= np.negative(odd, out=odd)
+    for axis in (2, 1):
+        np.cumsum(code, axis=axis, dtype=np.uint16, out=code)
+    kept = code.astype(np.float32)
+    kept /= -_STEPS
+    np.exp(kept, out=kept)
+    kept /= kept.sum(0)
+    probabilities = np.zeros((int(arrays["count"]), *code.shape[1:]), np.float32)
+    probabilities[arrays["labels"]] = kept
+    return probabilities

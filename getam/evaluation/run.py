@@ -1,0 +1,251 @@
+"""A run: the folder of one experiment, and the steps that follow its training (results/experiments/<name>).
+
+    experiment.yaml  history.csv  weights.safetensors  provenance.json
+    <split>/probabilities/<id>.npz   masks/<id>.png   masks_without_crf/<id>.png   iou.csv   iou_confusion.csv
+    <split>/pseudo_labels/<id>.png   pseudo_label_iou.csv   map_iou.csv   map_iou_thresholds.csv
+
+In a folder of many files, complete-<i>-of-<n>.json says what they were made from, and that shard i of n is whole.
+
+Every step goes on where an interrupted one has ended; files that were made from other weights, settings, data or code
+are made anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from getam.config.experiment import EXPERIMENT, WEIGHTS, Experiment, training_digest
+from getam.config.experiment_file import load_experiment
+from getam.data.dataset import DataSet, Split, open_dataset
+from getam.evaluation.scores import Score, score_masks, write_score
+from getam.utils import provenance
+from getam.utils.files import check_present, read_json, write_json
+from getam.utils.outputs import NOTE, take_over
+
+# Each step imports what it computes with itself: torch and timm take seconds, which scores need not wait for.
+if TYPE_CHECKING:
+    import torch
+
+    from getam.evaluation.map_scores import MapScores
+    from getam.models.network import SegmentationNetwork
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Part `number` (from 1) of `count` parts of a job: every count-th image."""
+
+    number: int = 1
+    count: int = 1
+
+    def __post_init__(self):
+        if not 1 <= self.number <= self.count:
+            raise ValueError(f"shard: expected 1/{self.count} to {self.count}/{self.count}, got {self}")
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    def of(self, ids: tuple[str, ...]) -> tuple[str, ...]:
+        """The ids of this part."""
+        return ids[self.number - 1 :: self.count]
+
+
+WHOLE = Shard()
+
+
+class Run:
+    """The folder of an experiment.
+
+    Raises:
+        FileNotFoundError: it holds no experiment.yaml.
+        ValueError: that file is wrong.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        if not (folder / EXPERIMENT).is_file():
+            raise FileNotFoundError(f"{folder} is no run: no {EXPERIMENT} in it; `getam train` writes one")
+        self.experiment: Experiment = load_experiment(folder / EXPERIMENT)
+        self.weights = folder / WEIGHTS
+
+    @cached_property
+    def dataset(self) -> DataSet:
+        """The prepared data set of the experiment."""
+        return open_dataset(self.experiment.data.dataset)
+
+    def load_network(self, device: torch.device) -> SegmentationNetwork:
+        """The trained network, in eval mode.
+
+        Raises:
+            FileNotFoundError: there are no weights yet.
+            ValueError: their classes are not the data set's.
+        """
+        from getam.models.saving import load_network
+
+        network, classes = load_network(self.weights)
+        if classes != self.dataset.classes:
+            raise ValueError(f"{self.weights} knows other classes than {self.dataset.folder}")
+        return network.to(device)
+
+    def predict(
+        self, split_name: str, device: torch.device, shard: Shard = WHOLE, batch: int = 4, workers: int = 0
+    ) -> Iterator[Path]:
+        """Writes the probabilities of a split's images and yields each path.
+
+        Args:
+            batch: images that run through the network at once.
+            workers: processes that read images.
+
+        Raises:
+            FileNotFoundError: weights or an image are missing.
+        """
+        from getam.data.dataset import check_images
+        from getam.evaluation.prediction import predict_files
+
+        split, settings = self.dataset.split(split_name), self.experiment.inference
+        check_images(split)
+        network = self.load_network(device)
+        folder = self.folder / split_name / "probabilities"
+        done = take_over(
+            folder,
+            self._made_from("getam.evaluation.prediction", split, self.experiment.digest("inference"), batch, shard),
+            ".npz",
+        )
+        ids = shard.of(split.ids)
+        finished, waiting = _whole_batches(ids, batch, {name for name in ids if f"{name}.npz" in done})
+        yield from (folder / f"{name}.npz" for name in finished)
+        yield from predict_files(
+            network, split, waiting, folder, settings.sizes, settings.flip, settings.precision, batch, workers
+        )
+        self._note_end(folder, shard, len(ids))
+
+    def _made_from(self, module: str, split: Split, settings: str, batch: int, shard: Shard) -> dict[str, object]:
+        from getam.data.digests import images_digest, list_digest
+
+        return {
+            "weights": provenance.file_digest(self.weights),
+            "settings": settings,
+            "list": list_digest(self.dataset, split),
+            "images": images_digest(split),
+            "code": provenance.step_digest(module, "getam.models.saving"),
+            "batch": batch,  # how images are cut into batches decides how their sums round
+            "shards": shard.count,
+        }
+
+    def _note_end(self, folder: Path, shard: Shard, images: int) -> None:
+        name = f"complete-{shard.number}-of-{shard.count}.json"
+        write_json(folder / name, {**read_json(folder / NOTE), "shard": str(shard), "images": images})
+
+    def refine(
+        self, split_name: str, crf: bool = True, shard: Shard = WHOLE, workers: int = 1, discard: bool = False
+    ) -> Iterator[Path]:
+        """Turns probabilities into masks, as they are and by the experiment's dense CRF; yields one path of each image.
+
+        Args:
+            crf: False leaves out those by the CRF.
+            discard: remove the probabilities when all masks are there.
+
+        Raises:
+            FileNotFoundError: an image has neither its masks nor probabilities yet.
+        """
+        from getam.evaluation.masks import Job, refine_files
+
+        split = self.dataset.split(split_name)
+        source = self.folder / split_name / "probabilities"
+        if not (source / NOTE).is_file():
+            raise FileNotFoundError(f"no probabilities in {source}; `getam predict` makes them")
+        kinds = {self.masks(split_name, kind): kind for kind in ((True, False) if crf else (False,))}
+        done = {folder: self._take_over_masks(folder, kind, source) for folder, kind in kinds.items()}
+        ids = shard.of(split.ids)
+        jobs = []
+        for name in ids:
+            missing = [None if f"{name}.png" in done[folder] else folder / f"{name}.png" for folder in kinds]
+            masks = missing if crf else [None, *missing]
+            jobs.append(Job(source / f"{name}.npz", split.image(name), *masks))
+        waiting = [job for job in jobs if job.mask or job.plain]
+        needed = [job.probabilities for job in waiting]
+        check_present(source, needed, f"probabilities of split {split_name!r}", "`getam predict` makes them")
+        first = self.masks(split_name, crf)
+        yield from (first / f"{name}.png" for name, job in zip(ids, jobs, strict=True) if not (job.mask or job.plain))
+        yield from refine_files(waiting, self.experiment.crf.settings(), workers)
+        for folder in kinds:
+            self._note_end(folder, shard, len(ids))
+        if discard:
+            for job in jobs:
+                job.probabilities.unlink(missing_ok=True)
+
+    def _take_over_masks(self, folder: Path, crf: bool, source: Path) -> set[str]:
+        made_from = {
+            "probabilities": read_json(source / NOTE),
+            "settings": self.experiment.digest("crf") if crf else None,
+            "code": provenance.step_digest("getam.evaluation.masks"),
+        }
+        return take_over(folder, made_from, ".png")
+
+    def masks(self, split_name: str, crf: bool = True) -> Path:
+        """The folder that `refine` writes to."""
+        return self.folder / split_name / ("masks" if crf else "masks_without_crf")
+
+    def label(
+        self, split_name: str, device: torch.device, shard: Shard = WHOLE, batch: int = 4, workers: int = 0
+    ) -> Iterator[Path]:
+        """Writes the pseudo labels of a split whose image labels are known, and yields each path; as `predict` does."""
+        from getam.data.digests import training_data_digests
+        from getam.evaluation.labelling import label_files
+
+        split = self.dataset.split(split_name)
+        network = self.load_network(device)
+        folder = self.pseudo_labels(split_name)
+        made_from = self._made_from("getam.evaluation.labelling", split, training_digest(self.experiment), batch, shard)
+        made_from |= training_data_digests(self.dataset, split, self.experiment.data.saliency)
+        made_from["precision"] = self.experiment.inference.precision
+        done = take_over(folder, made_from, ".png")
+        ids = shard.of(split.ids)
+        finished, waiting = _whole_batches(ids, batch, {name for name in ids if f"{name}.png" in done})
+        yield from (folder / f"{name}.png" for name in finished)
+        yield from label_files(network, split, waiting, folder, self.experiment, batch, workers)
+        self._note_end(folder, shard, len(ids))
+
+    def score_maps(self, split_name: str, device: torch.device, batch: int = 4, workers: int = 0) -> MapScores:
+        """Scores a split's raw maps at many thresholds and writes <split>/map_iou.csv (getam/evaluation/map_scores.py)."""
+        from getam.data.dataset import check_images
+        from getam.evaluation.map_scores import score_maps, write_map_scores
+
+        split = self.dataset.split(split_name)
+        check_images(split)
+        network = self.load_network(device)
+        scores = score_maps(network, split, self.dataset.classes, self.experiment, batch, workers)
+        write_map_scores(self.folder / split_name, scores)
+        return scores
+
+    def pseudo_labels(self, split_name: str) -> Path:
+        """The folder that `label` writes to."""
+        return self.folder / split_name / "pseudo_labels"
+
+    def score(self, split_name: str, masks: Path, name: str = "iou", workers: int = 1) -> Score:
+        """Compares masks with the truth and writes <split>/<name>.csv and <name>_confusion.csv.
+
+        Raises:
+            FileNotFoundError: a mask is missing.
+            ValueError: the split has no truth, or a mask does not fit.
+        """
+        score = score_masks(self.dataset.split(split_name), self.dataset.classes, masks, workers)
+        write_score(self.folder / split_name, score, name)
+        return score
+
+
+def _whole_batches(ids: Sequence[str], batch: int, done: set[str]) -> tuple[list[str], list[str]]:
+    """Ids of the batches that are done, and of those that are not.
+
+    A batch whose files are not all there runs whole: how a product rounds depends on the batch that an image is in, and
+    files must not depend on where an interruption fell.
+    """
+    finished: list[str] = []
+    waiting: list[str] = []
+    for start in range(0, len(ids), batch):
+        of_batch = ids[start : start + batch]
+        (finished if done.issuperset(of_batch) else waiting).extend(of_batch)
+    return finished, waiting

@@ -1,0 +1,12 @@
+from .activation import ActivationRecord as ActivationRecord
+from .activation import activation_maps as activation_maps
+from .explanation import explain as explain
+from .losses import DenseEnergyLoss as DenseEnergyLoss
+from .losses import classification_loss as classification_loss
+from .losses import cross_entropy_loss as cross_entropy_loss
+from .losses import saliency_loss as saliency_loss
+from .pamr import normalise_maps as normalise_maps
+from .pamr import refine_maps as refine_maps
+from .pseudo_labels import complete_labels as complete_labels
+from .pseudo_labels import make_targets as make_targets
+from .pseudo_labels import saliency_target as saliency_target

@@ -1,0 +1,81 @@
+"""Recording of self-attention as it runs, fused kernels included (docs/method.md section 2)."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from getam.models.runtime import at_least_float32
+
+
+@dataclass
+class AttentionLayer:
+    """One self-attention as it ran: queries, keys, values and the output Y = A V before the projection.
+
+    All are (B, heads, N, d); `bias` is what is added to the scores, if anything. A = softmax(scale q k^T + bias).
+    """
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    y: Tensor
+    bias: Tensor | None
+    scale: float
+
+    def rows(self, rows: slice) -> Tensor:
+        """These rows of A, (B, heads, rows, N), without their history and in at least float32."""
+        q, k = (at_least_float32(x.detach()) for x in (self.q[:, :, rows], self.k))
+        scores = self.scale * q @ k.transpose(-2, -1)
+        if self.bias is not None:
+            scores = scores + self.bias.detach().expand(*scores.shape[:2], -1, -1)[:, :, rows]
+        return scores.softmax(-1)
+
+    @property
+    def values(self) -> Tensor:
+        """The values v without their history, in at least float32."""
+        return at_least_float32(self.v.detach())
+
+
+class AttentionRecorder(TorchFunctionMode):
+    """Records every self-attention that runs inside the `with` block, fused kernels included.
+
+    It looks on at ``scaled_dot_product_attention``, the one function through which timm's transformers attend, so it
+    needs to know nothing of their modules: query normalisation, rotary positions or relative-position bias come along.
+
+    Args:
+        start_layer: attentions before this one (in the order they run) are counted but not kept.
+        detach_start: cut the graph at the output of attention `start_layer` and let it begin there. With frozen weights
+            everything before it then runs without a graph.
+    """
+
+    def __init__(self, start_layer: int = 0, detach_start: bool = False):
+        super().__init__()
+        self.start_layer = start_layer
+        self.detach_start = detach_start
+        self.count = 0
+        self.layers: list[AttentionLayer] = []
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function is not F.scaled_dot_product_attention:
+            return function(*args, **kwargs)
+        return self._attend(function, *args, **kwargs)
+
+    def _attend(self, attention, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, **kwargs):
+        y = attention(query, key, value, attn_mask, dropout_p, is_causal, **kwargs)
+        if query.shape != key.shape or query.shape[-2] == 1:
+            return y  # pooling by attention, not self-attention
+        index, self.count = self.count, self.count + 1
+        if index < self.start_layer:
+            return y
+        if dropout_p or is_causal:
+            raise ValueError("attention maps need attention without dropout and without a causal mask")
+        if index == self.start_layer and self.detach_start:
+            y = y.detach().requires_grad_()
+        if attn_mask is not None and attn_mask.dtype == torch.bool:
+            attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill_(~attn_mask, float("-inf"))
+        scale = kwargs.get("scale") or query.shape[-1] ** -0.5
+        self.layers.append(AttentionLayer(query, key, value, y, attn_mask, scale))
+        return y

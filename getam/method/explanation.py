@@ -1,0 +1,101 @@
+"""Why does a network see a class in an image? Its activation map, for any image and any transformer of timm."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from getam.constants import IMAGE_MEAN, IMAGE_STD
+from getam.data.images import check_image
+from getam.data.loading import squares
+from getam.method.activation import activation_maps
+from getam.method.pamr import refine_maps
+from getam.models.classifiers import with_classifier
+from getam.models.network import SegmentationNetwork
+from getam.models.runtime import arithmetic, evaluating
+
+_SIZE = 320  # of a SegmentationNetwork, the middle one of the test sizes
+_PROBABLE = {True: 0.5, False: 0.1}  # of a SegmentationNetwork's independent classes; of a softmax over a thousand
+
+
+def explain(
+    network: nn.Module,
+    image_rgb: np.ndarray | Tensor,
+    classes: Sequence[int] | None = None,
+    method: str = "getam",
+    *,
+    start_layer: int | None = None,
+    fusion: str = "sum",
+    heads: str = "released",
+    size: int | None = None,
+    refine: bool = True,
+) -> dict[int, Tensor]:
+    """Where a network sees classes in an image.
+
+    Args:
+        network: a SegmentationNetwork, or a plain vision transformer of timm with a class token and its own head.
+        image_rgb: uint8 (H, W, 3).
+        classes: indices from 0; None: those that the network finds probable, at least the most probable one.
+        method: a name of `getam.config.choices.METHODS`.
+        start_layer, fusion, heads: as `activation_maps` takes them.
+        size: side of the square that the network sees; None: 320, or the size that timm's network was made for.
+        refine: let the maps follow the image's edges (PAMR).
+
+    Returns:
+        class -> float32 (H, W) between 0 and 1, on the CPU; the most probable class first if none were asked for.
+
+    Raises:
+        ValueError: another shape or type of image, or a class that the network does not have.
+        TypeError: a network without class-token attention.
+    """
+    image = check_image(image_rgb)
+    classifier = with_classifier(network)
+    ours = isinstance(network, SegmentationNetwork)
+    device = next(network.parameters()).device
+    square = squares(image, [size or (_SIZE if ours else _made_for(network))])[0]
+    rgb = torch.from_numpy(square).to(device).permute(2, 0, 1)[None].float()
+    images = _normalised(network, rgb)
+    with evaluating(network), arithmetic("float32"):
+        with torch.no_grad():
+            logits = classifier.classify(images)[0]
+        chosen = _probable(logits, ours) if classes is None else _checked(classes, len(logits))
+        labels = torch.zeros(1, len(logits), device=device)
+        labels[0, chosen] = 1
+        maps = activation_maps(network, images, labels, method, start_layer, fusion, heads)[:, chosen]
+    if refine:
+        maps = refine_maps(maps, rgb)
+    maps = F.interpolate(maps, image.shape[:2], mode="bilinear", align_corners=False)
+    # Without the 1e-5 that labels are made with: a picture is not to fade where gradients are small.
+    maps = maps / maps.amax((2, 3), keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
+    return dict(zip(chosen, maps[0].cpu(), strict=True))
+
+
+def _made_for(vit: nn.Module) -> int:
+    return vit.patch_embed.img_size[0]
+
+
+def _normalised(network: nn.Module, rgb: Tensor) -> Tensor:
+    """Statistics of a plain timm network are its own."""
+    described = getattr(network, "pretrained_cfg", {})
+    mean, std = (
+        torch.tensor(described.get(key, default), device=rgb.device).view(3, 1, 1)
+        for key, default in (("mean", IMAGE_MEAN), ("std", IMAGE_STD))
+    )
+    return (rgb / 255 - mean) / std
+
+
+def _probable(logits: Tensor, independent: bool) -> list[int]:
+    probabilities = logits.sigmoid() if independent else logits.softmax(0)
+    ranked = probabilities.argsort(descending=True).tolist()
+    return [c for c in ranked if probabilities[c] >= _PROBABLE[independent]] or ranked[:1]
+
+
+def _checked(classes: Sequence[int], count: int) -> list[int]:
+    for index in classes:
+        if index not in range(count):
+            raise ValueError(f"classes: expected 0 to {count - 1}, got {index!r}")
+    if len(set(classes)) < len(classes) or not classes:
+        raise ValueError(f"classes: expected different ones and at least one, got {list(classes)}")
+    return list(classes)

@@ -1,0 +1,109 @@
+"""PAMR, pixel-adaptive mask refinement (Araslanov and Roth, CVPR 2020), and the scaling of maps.
+
+docs/method.md, sections 2 and 3.
+"""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from getam.config.choices import DILATIONS, ITERATIONS
+
+# The 3 x 3 window without its centre, as (row, column) steps.
+_NEIGHBOURS = tuple((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0))
+
+
+def refine_maps(
+    maps: Tensor,
+    images_rgb: Tensor,
+    iterations: int = ITERATIONS,
+    dilations: tuple[int, ...] = DILATIONS,
+) -> Tensor:
+    """Bring activation maps to the images' size and let them follow the images' edges.
+
+    Bilinear with align_corners=True, then `iterations` times every pixel becomes the mean of its 8 neighbours at each
+    dilation, weighted by how alike their colours are (`affinity`), edges replicated. Maps that are zero everywhere stay
+    so and cost nothing.
+
+    Args:
+        maps: (B, C, h, w).
+        images_rgb: 0..255, (B, 3, H, W).
+
+    Returns:
+        (B, C, H, W), not normalised.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    if maps.ndim != 4 or images_rgb.ndim != 4 or images_rgb.shape[1] != 3 or len(maps) != len(images_rgb):
+        raise ValueError(
+            "expected maps (B, C, h, w) and images_rgb (B, 3, H, W), "
+            f"got {tuple(maps.shape)} and {tuple(images_rgb.shape)}"
+        )
+    size = images_rgb.shape[-2:]
+    refined = maps.new_zeros(*maps.shape[:2], *size)
+    active = (maps != 0).flatten(2).any(2)
+    most = int(active.sum(1).max()) if active.numel() else 0
+    if most == 0:
+        return refined
+    # An image has a few classes of many: its non-zero maps are gathered to the front, refined, and put back.
+    front = active.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
+    packed = maps.gather(1, front[:, :, None, None].expand(-1, -1, *maps.shape[-2:]))
+    packed = F.interpolate(packed, size=size, mode="bilinear", align_corners=True)
+    weights = affinity(images_rgb.to(maps.dtype), dilations)
+    for _ in range(iterations):
+        packed = _weighted_mean(packed, weights, dilations)
+    return refined.scatter_(1, front[:, :, None, None].expand(-1, -1, *size), packed)
+
+
+def normalise_maps(maps: Tensor) -> Tensor:
+    """Divide each (B, C, H, W) map by its maximum + 1e-5."""
+    return maps / (maps.amax((2, 3), keepdim=True) + 1e-5)
+
+
+def affinity(images_rgb: Tensor, dilations: tuple[int, ...] = DILATIONS) -> Tensor:
+    """PAMR's weights: softmax over a pixel's neighbours of mean over RGB of -|x_i - x_j| / (1e-8 + 0.1 std_i).
+
+    std_i is the unbiased standard deviation of the 9 pixels of the 3 x 3 window at each dilation, all together.
+
+    Args:
+        images_rgb: 0..255, (B, 3, H, W), floating point.
+
+    Returns:
+        (8 * len(dilations), B, H, W), adding up to 1 over the first dimension.
+    """
+    # Sums of differences to the centre, which is in the window once per dilation and adds 0.
+    total, squares = torch.zeros_like(images_rgb), torch.zeros_like(images_rgb)
+    for neighbour in _neighbours(images_rgb, dilations):
+        difference = neighbour - images_rgb
+        total += difference
+        squares.addcmul_(difference, difference)
+    count = (len(_NEIGHBOURS) + 1) * len(dilations)
+    std = ((squares - total.square() / count) / (count - 1)).clamp_min(0).sqrt()
+    sharpness = 1 / (1e-8 + 0.1 * std)
+    weights = images_rgb.new_empty(len(_NEIGHBOURS) * len(dilations), len(images_rgb), *images_rgb.shape[-2:])
+    for weight, neighbour in zip(weights, _neighbours(images_rgb, dilations), strict=True):
+        torch.mean(((neighbour - images_rgb).abs_() * sharpness).neg_(), 1, out=weight)
+    # torch's softmax over the first dimension takes three times as long on the CPU.
+    weights.sub_(weights.amax(0)).exp_()
+    return weights.div_(weights.sum(0))
+
+
+def _weighted_mean(maps: Tensor, weights: Tensor, dilations: tuple[int, ...]) -> Tensor:
+    result = torch.zeros_like(maps)
+    for weight, neighbour in zip(weights, _neighbours(maps, dilations), strict=True):
+        result.addcmul_(weight[:, None], neighbour)
+    return result
+
+
+def _neighbours(x: Tensor, dilations: tuple[int, ...]) -> Iterator[Tensor]:
+    """Views of x (B, K, H, W), edges replicated, shifted to each neighbour: dilation by dilation, row by row."""
+    height, width = x.shape[-2:]
+    border = max(dilations)
+    padded = F.pad(x, (border,) * 4, mode="replicate")
+    for dilation in dilations:
+        for row, column in _NEIGHBOURS:
+            top, left = border + row * dilation, border + column * dilation
+            yield padded[:, :, top : top + height, left : left + width]

@@ -1,0 +1,174 @@
+"""The vision transformers of the paper, the features that the decoder taps, and the recording of their attention."""
+
+from functools import partial
+from typing import Literal, NamedTuple
+
+import timm
+import torch
+import torch.nn.functional as F
+from timm.layers import HybridEmbed, StdConv2dSame, pad_same
+from timm.models import VisionTransformer
+from torch import Tensor, nn
+
+from getam.config.backbone_specs import BackboneSpec
+from getam.constants import IMAGE_MEAN, IMAGE_STD
+
+WeightStandardisation = Literal["released", "paper"]
+
+# The decoder's taps are numbered 1 to 4, and have these strides whatever the transformer's own.
+TAP_STRIDES = {"1": 4, "2": 8, "3": 16, "4": 32}
+
+
+class ConvStem(nn.Module):
+    """Three strided 3x3 convolutions with BatchNorm: the convolutional part of `vit_micro_hybrid`, 1/8 in the end.
+
+    A transformer that is trained from scratch on few images learns much sooner from such a stem than from plain
+    patches. It has the parts of timm's ResNetV2 (`stem`, `stages`, `norm`), so that both are tapped alike.
+    """
+
+    def __init__(self, widths: tuple[int, int, int] = (24, 48, 96)):
+        super().__init__()
+        channels = (3, *widths)
+        self.num_features = widths[-1]
+        self.stem, *stages = (
+            nn.Sequential(
+                nn.Conv2d(channels[i], channels[i + 1], 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(channels[i + 1]),
+                nn.ReLU(),
+            )
+            for i in range(3)
+        )
+        self.stages = nn.Sequential(*stages)
+        self.norm = nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.norm(self.stages(self.stem(images)))
+
+
+def _create(spec: BackboneSpec, pretrained: bool) -> VisionTransformer:
+    """The model without its classifier."""
+    if spec.timm_name is not None:
+        return timm.create_model(spec.timm_name, pretrained=pretrained, num_classes=0)
+    if pretrained:
+        raise ValueError("vit_micro_hybrid is trained from scratch: there are no pretrained weights for it")
+    return VisionTransformer(
+        img_size=64,
+        patch_size=1,
+        embed_dim=96,
+        depth=4,
+        num_heads=3,
+        num_classes=0,
+        embed_layer=partial(HybridEmbed, backbone=ConvStem()),
+    )
+
+
+class Features(NamedTuple):
+    """What a backbone hands to the decoder.
+
+    stages: feature maps (B, channels, H/4, W/4) and (B, channels, H/8, W/8) of the convolutional part, or none.
+    tokens: outputs (B, N, D) of the tapped blocks, prefix tokens first, class token at 0.
+    grid:   rows and columns of the patch tokens.
+    """
+
+    stages: list[Tensor]
+    tokens: list[Tensor]
+    grid: tuple[int, int]
+
+
+class Backbone(nn.Module):
+    """A timm vision transformer run at any image size, with its tapped features (docs/method.md section 1).
+
+    The position embedding is resized at every forward from its stored square grid, bilinearly; the prefix tokens'
+    positions are kept.
+    """
+
+    def __init__(self, spec: BackboneSpec, pretrained: bool, weight_standardisation: WeightStandardisation):
+        super().__init__()
+        self.vit = _create(spec, pretrained)
+        self.tapped_stages = spec.stages
+        self.tapped_blocks = spec.blocks
+        if weight_standardisation == "released":
+            _use_released_standardisation(self.vit.patch_embed)
+
+    @property
+    def stride(self) -> int:
+        """Image pixels per patch token along one side."""
+        return self.vit.feature_info[0]["reduction"]
+
+    def forward(self, images: Tensor) -> Features:
+        """Normalised images (B, 3, H, W), sides multiples of 32, to their `Features`; else a ValueError."""
+        _check_images(images)
+        patches, stages = self._embed(images)
+        grid = patches.shape[-2], patches.shape[-1]
+        tokens = torch.cat([*self._prefix(len(images)), patches.flatten(2).transpose(1, 2)], dim=1)
+        tokens = self.vit.norm_pre(self.vit.pos_drop(tokens + self._position_embedding(grid)))
+        tapped = []
+        for index, block in enumerate(self.vit.blocks):
+            tokens = block(tokens)
+            if index in self.tapped_blocks:
+                tapped.append(tokens)
+        return Features(stages, tapped, grid)
+
+    def _embed(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        embed = self.vit.patch_embed
+        if not self.tapped_stages:
+            return embed.proj(images), []
+        x = embed.backbone.stem(images)
+        stages = []
+        for stage in embed.backbone.stages:
+            x = stage(x)
+            stages.append(x)
+        return embed.proj(embed.backbone.norm(x)), stages[: self.tapped_stages]
+
+    def _prefix(self, batch: int) -> list[Tensor]:
+        tokens = [self.vit.cls_token]
+        if getattr(self.vit, "dist_token", None) is not None:
+            tokens.append(self.vit.dist_token)
+        return [token.expand(batch, -1, -1) for token in tokens]
+
+    def _position_embedding(self, grid: tuple[int, int]) -> Tensor:
+        prefix = self.vit.num_prefix_tokens
+        positions = self.vit.pos_embed
+        stored = self.vit.patch_embed.grid_size
+        if grid == tuple(stored):
+            return positions
+        squares = positions[:, prefix:].transpose(1, 2).unflatten(2, stored)
+        resized = F.interpolate(squares, size=grid, mode="bilinear", align_corners=False)
+        return torch.cat([positions[:, :prefix], resized.flatten(2).transpose(1, 2)], dim=1)
+
+
+def normalise_images(images_rgb: Tensor) -> Tensor:
+    """Images 0..255, (B, 3, H, W) of any type, to the networks' float32 input of the same shape."""
+    mean, std = (torch.tensor(x, device=images_rgb.device).view(3, 1, 1) for x in (IMAGE_MEAN, IMAGE_STD))
+    return (images_rgb.float() / 255 - mean) / std
+
+
+def _check_images(images: Tensor) -> None:
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(f"images: expected shape (B, 3, H, W), got {tuple(images.shape)}")
+    height, width = images.shape[-2:]
+    if height % 32 or width % 32 or not height or not width:
+        raise ValueError(f"images: sides must be multiples of 32, got {height} x {width} (H x W)")
+
+
+class ReleasedStdConv2dSame(StdConv2dSame):
+    """timm's convolution with the released code's weight standardisation, (w - mean) / (std + 1e-5), biased std.
+
+    timm 1.x divides by sqrt(var + 1e-8) instead; block outputs differ by 8e-4 (docs/method.md section 1).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.same_pad:
+            x = pad_same(x, self.kernel_size, self.stride, self.dilation)
+        std, mean = torch.std_mean(self.weight, dim=(1, 2, 3), correction=0, keepdim=True)
+        return F.conv2d(x, (self.weight - mean) / (std + 1e-5), self.bias, self.stride, self.padding)
+
+
+def _use_released_standardisation(embed: nn.Module) -> None:
+    for name, conv in list(embed.named_modules()):
+        if isinstance(conv, StdConv2dSame):
+            replacement = ReleasedStdConv2dSame(
+                conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, bias=conv.bias is not None
+            )
+            replacement.weight, replacement.bias = conv.weight, conv.bias
+            embed.set_submodule(name, replacement)

@@ -1,0 +1,134 @@
+"""The segmentation network: a transformer's taps, the DPT decoder and the two heads (docs/method.md section 1)."""
+
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor, nn
+
+from getam.config.backbone_specs import BackboneSpec, backbone_spec
+from getam.models.backbones import TAP_STRIDES, Backbone, WeightStandardisation
+from getam.models.classifiers import ClassTokenClassifier, PooledClassifier
+from getam.models.decoder import Decoder, Reassemble, SqueezeExcite, double
+from getam.models.weights import load_pretrained
+
+Classifier = Literal["pooled", "class_token"]
+
+
+class SegmentationNetwork(nn.Module):
+    """GETAM's network; see `build_model`.
+
+    `network(images)` takes normalised images (B, 3, H, W), H and W multiples of 32, and gives the class logits (B, C)
+    and the segmentation logits (B, C + 1, H, W), background first. `network.classify(images)` gives the class logits
+    alone and skips the decoder.
+    """
+
+    def __init__(
+        self,
+        spec: BackboneSpec,
+        num_classes: int,
+        classifier: Classifier,
+        decoder_width: int,
+        weight_standardisation: WeightStandardisation,
+        pretrained: bool = False,
+    ):
+        super().__init__()
+        self.backbone = Backbone(spec, pretrained, weight_standardisation)
+        vit = self.backbone.vit
+        prefix_tokens = vit.num_prefix_tokens
+        widths = dict(zip("1234", spec.widths, strict=True))
+        self.stage_taps, self.token_taps = "1234"[: spec.stages], "1234"[spec.stages :]
+        self.reassemble = nn.ModuleDict(
+            {
+                tap: Reassemble(vit.embed_dim, prefix_tokens, widths[tap], self.backbone.stride, TAP_STRIDES[tap])
+                for tap in self.token_taps
+            }
+        )
+        self.decoder = Decoder(widths, decoder_width)
+        self.squeeze_excite = SqueezeExcite(decoder_width)
+        self.segmentation_head = nn.Sequential(
+            nn.Conv2d(decoder_width, decoder_width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(decoder_width),
+            nn.ReLU(),
+            nn.Dropout(0.1),
+            nn.Conv2d(decoder_width, num_classes + 1, 1),
+        )
+        self.classifier_kind = classifier
+        if classifier == "pooled":
+            self.classifier = PooledClassifier(spec.widths[-1], num_classes)
+            vit.norm = nn.Identity()  # the paper's network does not use the final norm
+        else:
+            self.classifier = ClassTokenClassifier(vit.embed_dim, num_classes, prefix_tokens)
+
+    @property
+    def vit(self) -> nn.Module:
+        """The timm transformer inside."""
+        return self.backbone.vit
+
+    @property
+    def features_module(self) -> nn.Module:
+        """The module whose output the classifier reads."""
+        return self.reassemble["4"] if self.classifier_kind == "pooled" else self.vit.norm
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.backbone(images)
+        taps = dict(zip(self.stage_taps, features.stages, strict=True))
+        for tap, tokens in zip(self.token_taps, features.tokens, strict=True):
+            taps[tap] = self.reassemble[tap](tokens, features.grid)
+        fused = self.squeeze_excite(self.decoder(taps))
+        return self._class_logits(features.tokens[-1], taps["4"]), double(self.segmentation_head(fused))
+
+    def classify(self, images: Tensor) -> Tensor:
+        """Class logits (B, C) of normalised images (B, 3, H, W), without running the decoder."""
+        features = self.backbone(images)
+        tokens = features.tokens[-1]
+        tap4 = self.reassemble["4"](tokens, features.grid) if self.classifier_kind == "pooled" else None
+        return self._class_logits(tokens, tap4)
+
+    def _class_logits(self, tokens: Tensor, tap4: Tensor | None) -> Tensor:
+        if self.classifier_kind == "pooled":
+            return self.classifier(tap4)
+        return self.classifier(self.vit.norm(tokens))
+
+
+def build_model(
+    backbone: str,
+    num_classes: int,
+    pretrained: bool | str | Path = False,
+    *,
+    classifier: Classifier = "pooled",
+    decoder_width: int = 256,
+    weight_standardisation: WeightStandardisation = "released",
+) -> SegmentationNetwork:
+    """Build the network of the paper on one of its backbones.
+
+    Args:
+        backbone: a key of `getam.config.backbone_specs.BACKBONES`: vitb_hybrid, vitb, deit, deit_distilled, vit_tiny or
+            vit_micro_hybrid.
+        num_classes: foreground classes C (VOC 20, COCO 80).
+        pretrained: False for random weights, True for timm's ImageNet weights (a download), or the path of a
+            safetensors or pth file of the timm model.
+        classifier: `pooled` (the paper's: linear on the averaged tap 4) or `class_token` (linear on the class token).
+        decoder_width: channels of the decoder.
+        weight_standardisation: the recipe's setting; it concerns the hybrid alone.
+
+    Raises:
+        ValueError: an unknown name or an impossible number.
+        FileNotFoundError, CheckpointError: `pretrained` names no file or a file that does not fit.
+    """
+    spec = backbone_spec(backbone)
+    if not isinstance(pretrained, bool | str | Path):
+        raise TypeError(f"pretrained: expected True, False or a path, got {pretrained!r}")
+    if num_classes < 1:
+        raise ValueError(f"num_classes: expected at least 1, got {num_classes}")
+    if decoder_width < 1:
+        raise ValueError(f"decoder_width: expected at least 1, got {decoder_width}")
+    if classifier not in ("pooled", "class_token"):
+        raise ValueError(f"classifier: expected 'pooled' or 'class_token', got {classifier!r}")
+    if weight_standardisation not in ("released", "paper"):
+        raise ValueError(f"weight_standardisation: expected 'released' or 'paper', got {weight_standardisation!r}")
+    network = SegmentationNetwork(
+        spec, num_classes, classifier, decoder_width, weight_standardisation, pretrained is True
+    )
+    if isinstance(pretrained, str | Path):
+        load_pretrained(network.vit, pretrained)
+    return network

@@ -1,0 +1,161 @@
+"""Checkpoints of an unfinished training: written whole, checked when they are read, the newest two kept."""
+
+import hashlib
+import io
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from getam.config.experiment import PROVENANCE, WEIGHTS
+from getam.models.saving import read_description
+from getam.models.weights import CheckpointError
+from getam.utils.files import written
+
+_KEPT = 2
+
+
+class Checkpoints:
+    """The checkpoints <step>.pt in a folder, of a training that `identity` describes.
+
+    A file is the sha256 of what follows, then torch's format, which is read without running code.
+
+    Args:
+        folder: for this alone.
+        identity: what the weights depend on: name -> digest. A checkpoint of another one is not taken up.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, str]):
+        self._folder, self._identity = folder, dict(identity)
+
+    def save(self, step: int, state: Mapping[str, Any]) -> Path:
+        """Writes the state after so many steps, whole or not at all, and removes older ones but one."""
+        path = self._folder / f"{step:09}.pt"
+        write_checkpoint(path, self._identity, step, state)
+        for old in self._files()[:-_KEPT]:
+            old.unlink()
+        return path
+
+    def latest(self) -> tuple[dict[str, Any] | None, list[str]]:
+        """The newest state that can be taken up, on the CPU, or None; and what is wrong with each newer one.
+
+        A damaged file is passed over, and one of another identity: its line says in what it differs.
+        """
+        refused = []
+        for path in reversed(self._files()):
+            try:
+                return read_checkpoint(path, self._identity), refused
+            except CheckpointError as error:
+                refused.append(str(error))
+        return None, refused
+
+    def remove_after(self, step: int) -> None:
+        """Removes the checkpoints of later steps, which `latest` has passed over: they would go before new ones."""
+        for path in self._files():
+            if int(path.stem) > step:
+                path.unlink()
+
+    def remove(self) -> None:
+        """Removes all checkpoints, and the folder if nothing else is in it."""
+        self.remove_after(-1)
+        for unfinished in self._folder.glob(".*.pt.*"):
+            unfinished.unlink()
+        if self._folder.is_dir() and not any(self._folder.iterdir()):
+            self._folder.rmdir()
+
+    def _files(self) -> list[Path]:
+        return sorted(self._folder.glob("[0-9]*.pt"))
+
+
+def write_checkpoint(path: Path, identity: Mapping[str, str], step: int, state: Mapping[str, Any]) -> None:
+    """Writes the state after so many steps to a file, whole or not at all."""
+    content = io.BytesIO()
+    torch.save({"identity": dict(identity), "step": step, **state}, content)
+    with written(path) as unfinished, unfinished.open("wb") as file:
+        file.write(hashlib.sha256(content.getbuffer()).digest())
+        file.write(content.getbuffer())
+
+
+def read_checkpoint(path: Path, identity: Mapping[str, str]) -> dict[str, Any]:
+    """The state that `write_checkpoint` wrote, on the CPU.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: it is damaged, or of another identity: the message says in what it differs.
+    """
+    content = path.read_bytes()
+    digest, body = content[:32], content[32:]
+    if hashlib.sha256(body).digest() != digest:
+        raise CheckpointError(f"{path} is damaged")
+    state = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    found = state["identity"]
+    differing = [name for name in sorted({*found, *identity}) if found.get(name) != identity.get(name)]
+    if differing:
+        raise CheckpointError(f"{path} was made with other {' and '.join(differing)}")
+    return state
+
+
+# Links to the results, which Snakemake knows nothing of: it removes the outputs of a job that it takes for incomplete.
+_LINKS = "finished"
+
+
+class Finished:
+    """The end of a training in a folder.
+
+    Args:
+        folder: of the training.
+        result: name of the file that it is for: `WEIGHTS` or `FIRST_PHASE`.
+        identity: what the result depends on: name -> digest.
+    """
+
+    def __init__(self, folder: Path, result: str, identity: Mapping[str, str]):
+        self.result = folder / result
+        self._identity = dict(identity)
+        self._folder, self._links = folder, folder / _LINKS
+        self._names = (PROVENANCE, result)
+
+    def reached(self, bring_back: bool) -> bool:
+        """Whether a training of this identity has ended here.
+
+        Args:
+            bring_back: put what was removed of its results since where it was.
+        """
+        for place in (self._folder, self._links):
+            if (place / PROVENANCE).is_file() and self._is_mine(place / self.result.name):
+                if bring_back and place != self._folder:
+                    for name in self._names:
+                        _link(place / name, self._folder / name)
+                return True
+        return False
+
+    def _is_mine(self, result: Path) -> bool:
+        try:
+            if result.name == WEIGHTS:
+                return read_description(result).get("about") == self._identity
+            read_checkpoint(result, self._identity)
+        except (FileNotFoundError, CheckpointError):
+            return False
+        return True
+
+    def keep(self) -> None:
+        """Links what is there now."""
+        for name in self._names:
+            _link(self._folder / name, self._links / name)
+
+    def forget(self) -> None:
+        """Removes the result and the links: another training begins."""
+        self.result.unlink(missing_ok=True)
+        shutil.rmtree(self._links, ignore_errors=True)
+
+
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(exist_ok=True)
+    with written(target) as unfinished:
+        try:
+            unfinished.hardlink_to(source)
+        except OSError:  # a file system without links
+            shutil.copy2(source, unfinished)
+    os.utime(target)

@@ -1,0 +1,148 @@
+"""Training in several processes at once, one a GPU: torchrun starts them, their gradients are averaged."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor, distributed, nn
+from torch.distributed.nn.functional import all_reduce
+from torch.nn.parallel import DistributedDataParallel
+
+from getam.utils.hardware import choose_device
+
+_PATIENCE = 10  # seconds
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One of `count` processes that train together, and its device; the first has rank 0, writes files and reports."""
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that writes files and reports."""
+        return self.rank == 0
+
+    def together(self, phase: nn.Module, all_used: bool) -> nn.Module:
+        """The module with its gradients averaged over the replicas in backward.
+
+        all_used: every parameter takes part in the loss; else those that do not keep no gradient.
+        """
+        if self.count == 1:
+            return phase
+        devices = [self.device] if self.device.type == "cuda" else None
+        return DistributedDataParallel(
+            phase, device_ids=devices, broadcast_buffers=False, find_unused_parameters=not all_used
+        )
+
+    def any(self, *flags: bool) -> list[bool]:
+        """Each flag as it is in any of the replicas, which thereby wait for one another."""
+        if self.count == 1:
+            return list(flags)
+        raised = torch.tensor(flags, dtype=torch.int32, device=self.device)
+        distributed.all_reduce(raised, distributed.ReduceOp.MAX)
+        return raised.bool().tolist()
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over the replicas of a tensor that each has."""
+        if self.count > 1:
+            distributed.all_reduce(values)
+            values /= self.count
+        return values
+
+
+@contextmanager
+def replica(device: str = "auto") -> Iterator[Replica]:
+    """This process among those that torchrun has started, or the only one.
+
+    Args:
+        device: `cpu`, `cuda`, or `auto`: a GPU where there is one.
+
+    Raises:
+        ValueError: cuda is asked for and not there.
+    """
+    count = int(os.environ.get("WORLD_SIZE", 1))
+    chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", 0)))
+    if count == 1:
+        yield Replica(0, 1, chosen)
+        return
+    distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    try:
+        yield Replica(distributed.get_rank(), count, chosen)
+    finally:
+        distributed.destroy_process_group()
+
+
+@contextmanager
+def alone(folder: Path, this: Replica) -> Iterator[None]:
+    """One training at a time in a folder: where Snakemake was killed, its trainer may still be at work.
+
+    The lock is the kernel's, which does not outlive a process that is killed.
+    """
+    lock = FileLock(folder / ".training.lock")
+    if this.leads:
+        folder.mkdir(parents=True, exist_ok=True)
+    # All of them ask again and again: one that waited in a collective for hours would be given up.
+    while this.any(this.leads and not _acquired(lock))[0]:
+        if this.leads:
+            _log.info("another process trains in %s: waiting for its end", folder)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _acquired(lock: FileLock) -> bool:
+    try:
+        lock.acquire(timeout=_PATIENCE)
+    except Timeout:
+        return False
+    return True
+
+
+def synchronise_batch_norm(network: nn.Module, replica: Replica) -> nn.Module:
+    """The network with batch statistics over the images of all replicas."""
+    if replica.count == 1:
+        return network
+    if replica.device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    for name, module in list(network.named_modules()):
+        if type(module) is nn.BatchNorm2d:
+            network.set_submodule(name, _CpuSyncBatchNorm.of(module))
+    return network
+
+
+class _CpuSyncBatchNorm(nn.BatchNorm2d):
+    """torch's SyncBatchNorm for the CPU, where it does not run; every replica has as many pixels."""
+
+    @classmethod
+    def of(cls, module: nn.BatchNorm2d) -> "_CpuSyncBatchNorm":
+        """With the parameters and statistics of `module`, not copies of them."""
+        synchronised = cls(module.num_features, module.eps, module.momentum)
+        synchronised.__dict__.update(module.__dict__)
+        return synchronised
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) of this replica, normalised in training by the statistics of all replicas' batches."""
+        if not self.training:
+            return super().forward(x)
+        replicas = distributed.get_world_size()
+        mean = all_reduce(x.mean((0, 2, 3))) / replicas
+        centred = x - mean[:, None, None]
+        variance = all_reduce(centred.square().mean((0, 2, 3))) / replicas
+        count = replicas * x.numel() // x.shape[1]
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return centred * scale[:, None, None] + self.bias[:, None, None]

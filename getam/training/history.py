@@ -1,0 +1,147 @@
+"""What happens while a network trains: history.csv, TensorBoard's event files, and picture sheets."""
+
+import csv
+import io
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from getam.data.visualisation import draw_sheet, heat, painted
+from getam.training.distributed import Replica
+from getam.training.phases import LOSSES, Batch, Outcome, labelled_part
+from getam.utils.files import write_text
+from getam.utils.hardware import peak_resident
+
+HISTORY = "history.csv"
+_EVENTS = "tensorboard"
+COLUMNS = ("step", "epoch", "phase", "rate", "total", *LOSSES, "labelled", "images_per_second", "memory_mib")
+_SHEET_COLUMNS = ["image", "saliency", "refined map", "pseudo label", "prediction"]
+_SHEET_ROWS = 4
+
+
+class History:
+    """Lines of history.csv and the same numbers for TensorBoard, from some step on.
+
+    Lines of later steps, which an interrupted run has left and its successor will do again, are taken away.
+
+    Args:
+        folder: of the run; events go to its folder `tensorboard`, sheets to `sheets`.
+        step: steps that have been done.
+    """
+
+    def __init__(self, folder: Path, step: int):
+        self._path = folder / HISTORY
+        self._sheets = folder / "sheets"
+        kept = [row for row in read_history(folder) if int(row["step"]) <= step]
+        write_text(self._path, _as_csv([COLUMNS, *([row[key] for key in COLUMNS] for row in kept)]))
+        for sheet in self._sheets.glob("step-*.png"):
+            if int(sheet.stem.removeprefix("step-")) > step:
+                sheet.unlink()
+        self._events = SummaryWriter(folder / _EVENTS, purge_step=step + 1)
+
+    def add(self, row: dict[str, float | int | str]) -> None:
+        """One line; losses that the phase does not have are left empty."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(_as_csv([[row.get(key, "") for key in COLUMNS]]))
+        for key, value in row.items():
+            if key not in ("step", "phase"):
+                self._events.add_scalar(key, value, row["step"])
+        self._events.flush()
+
+    def add_sheet(self, step: int, names: list[str], batch: Batch, outcome: Outcome, classes: tuple[str, ...]) -> Path:
+        """Pictures of the first images of a joint step: image, saliency, map, pseudo label, prediction."""
+        path = self._sheets / f"step-{step:06}.png"
+        rows = [_sheet_row(i, names[i], batch, outcome, classes) for i in range(min(_SHEET_ROWS, len(names)))]
+        draw_sheet(path, _SHEET_COLUMNS, rows)
+        return path
+
+    def close(self) -> None:
+        """Ends TensorBoard's file."""
+        self._events.close()
+
+
+class Window:
+    """Means of the losses between two lines of the history."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.sums = torch.zeros(len(LOSSES) + 1, dtype=torch.float64, device=device)
+        self.steps = 0
+        self._timed_images, self._since = 0, time.monotonic()
+
+    def add(self, outcome: Outcome, images: int) -> None:
+        """One more step; stays on the device, so that nothing has to be waited for."""
+        losses = [outcome.losses.get(name) for name in LOSSES]
+        labelled = None if outcome.pixels is None else labelled_part(outcome)
+        for i, value in enumerate((*losses, labelled)):
+            if value is not None:
+                self.sums[i] += value.detach()
+        self.steps += 1
+        self._timed_images += images
+
+    def close(self, this: Replica, joint: bool) -> dict[str, float | str]:
+        """The line's numbers; the next window begins."""
+        means = (this.mean(self.sums) / self.steps).tolist()
+        now = time.monotonic()
+        row = {"phase": "joint" if joint else "classification", "total": sum(means[:-1])}
+        row |= dict(zip((*LOSSES, "labelled"), means, strict=True)) if joint else {LOSSES[0]: means[0]}
+        row["images_per_second"] = round(self._timed_images / (now - self._since), 2)
+        row["memory_mib"] = round(_memory_mib(self.device))
+        self.sums.zero_()
+        self.steps, self._timed_images, self._since = 0, 0, now
+        return row
+
+
+def _memory_mib(device: torch.device) -> float:
+    """The most that was in use so far, of the GPU's memory or of this process's."""
+    return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else peak_resident()
+
+
+def read_history(folder: Path) -> list[dict[str, str]]:
+    """The lines of a run's history.csv; none where there is no such file, and no line that was cut short."""
+    path = folder / HISTORY
+    if not path.is_file():
+        return []
+    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+    rows = list(csv.DictReader(io.StringIO(whole)))
+    return rows if rows and tuple(rows[0]) == COLUMNS else []
+
+
+def copy_history(source: Path, folder: Path) -> None:
+    """Copies what a training has noted to a folder where another one goes on from its end."""
+    rows = [COLUMNS, *([row[key] for key in COLUMNS] for row in read_history(source))]
+    write_text(folder / HISTORY, _as_csv(rows))
+    if (events := source / _EVENTS).is_dir():
+        shutil.copytree(events, folder / _EVENTS, dirs_exist_ok=True)
+
+
+def _as_csv(rows: list[Sequence]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _sheet_row(
+    i: int, name: str, batch: Batch, outcome: Outcome, classes: tuple[str, ...]
+) -> tuple[str, list[np.ndarray]]:
+    image = _array(batch.image_rgb[i].permute(1, 2, 0))
+    present = np.flatnonzero(_array(batch.labels[i]))
+    activation = _array(outcome.maps[i].amax(0).float())
+    pictures = [
+        image,
+        painted(image, np.where(_array(batch.saliency[i]) > 0, 255, 0).astype(np.uint8)),
+        heat(image, activation),
+        painted(image, _array(outcome.pixels[i])),
+        painted(image, _array(outcome.seg_logits[i].argmax(0)).astype(np.uint8)),
+    ]
+    return f"{name}: {', '.join(classes[c] for c in present)}", pictures
+
+
+def _array(values: Tensor) -> np.ndarray:
+    return values.detach().cpu().numpy()

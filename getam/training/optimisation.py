@@ -1,0 +1,49 @@
+"""The optimisers and the learning rate of both phases (docs/method.md section 5)."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from getam.config.experiment import Training
+from getam.config.recipe import Recipe
+
+
+def make_optimiser(network: nn.Module, training: Training, recipe: Recipe) -> Optimizer:
+    """SGD with the recipe's momentum and weight decay, or AdamW, over all parameters."""
+    groups, fused = _groups(network, training.head_factor), training.fused_optimiser
+    if training.optimiser == "adamw":
+        return torch.optim.AdamW(groups, training.rate, weight_decay=training.weight_decay, fused=fused)
+    return torch.optim.SGD(
+        groups, training.rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=fused
+    )
+
+
+def _groups(network: nn.Module, head_factor: float) -> list[dict[str, Any]]:
+    """All parameters, or those of the backbone and the others, with the factor of their rate."""
+    if head_factor == 1:
+        return [{"params": list(network.parameters()), "factor": 1.0}]
+    backbone = list(network.backbone.parameters())
+    known = set(map(id, backbone))
+    others = [parameter for parameter in network.parameters() if id(parameter) not in known]
+    return [{"params": backbone, "factor": 1.0}, {"params": others, "factor": head_factor}]
+
+
+def first_joint_step(training: Training, steps: int) -> int:
+    """The first of so many steps that belongs to the joint phase."""
+    return int(training.classification * steps)
+
+
+def learning_rate(training: Training, step: int, steps: int) -> float:
+    """rate (1 - step / steps)^power, times `joint_factor` in the joint phase, for a step from 0 to steps - 1."""
+    rate = training.rate * (1 - step / steps) ** training.power
+    if step >= first_joint_step(training, steps):
+        rate *= training.joint_factor
+    return rate * min(1, (step + 1) / (training.warmup + 1))
+
+
+def set_learning_rate(optimiser: Optimizer, rate: float) -> None:
+    """The rate of the backbone's next step; each group of parameters has its multiple of it."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group["factor"]

@@ -1,0 +1,126 @@
+"""The two phases of training as modules: a batch goes in, its losses come out (docs/method.md sections 2 to 5)."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from getam.config.experiment import Experiment, Training
+from getam.constants import UNKNOWN
+from getam.method.activation import ActivationRecord
+from getam.method.losses import DenseEnergyLoss, classification_loss, cross_entropy_loss, saliency_loss
+from getam.method.pseudo_labels import make_targets, saliency_target
+from getam.models.backbones import normalise_images
+from getam.models.network import SegmentationNetwork
+from getam.models.runtime import at_least_float32, autocast
+
+LOSSES = ("classification", "cross_entropy", "saliency", "dense_energy")
+
+
+class Batch(NamedTuple):
+    """A step's images on their device.
+
+    image_rgb uint8 (B, 3, S, S); saliency uint8, valid bool, both (B, S, S); labels float32 (B, C).
+    """
+
+    image_rgb: Tensor
+    saliency: Tensor
+    valid: Tensor
+    labels: Tensor
+
+    @property
+    def network_input(self) -> Tensor:
+        """Normalised images, exactly zero on the padding."""
+        return normalise_images(self.image_rgb) * self.valid[:, None]
+
+
+class Outcome(NamedTuple):
+    """Losses of a step, one scalar for each name of `LOSSES`, and what the joint phase has seen and made on its way.
+
+    maps: refined and normalised, (B, C, S, S). pixels: pseudo labels uint8 (B, S, S). seg_logits: (B, C + 1, S, S).
+    """
+
+    losses: dict[str, Tensor]
+    maps: Tensor | None = None
+    pixels: Tensor | None = None
+    seg_logits: Tensor | None = None
+
+    @property
+    def total(self) -> Tensor:
+        """The sum of the losses, which is what is minimised."""
+        return sum(self.losses.values())
+
+
+class ClassificationPhase(nn.Module):
+    """The classification loss alone; the decoder does not run."""
+
+    def __init__(self, network: SegmentationNetwork, experiment: Experiment):
+        super().__init__()
+        self.network = network
+        self._precision = experiment.training.precision
+
+    def forward(self, images: Tensor, batch: Batch) -> Outcome:
+        """`images` is `batch.network_input`."""
+        with autocast(images.device, self._precision):
+            class_logits = self.network.classify(images)
+        return Outcome({"classification": classification_loss(class_logits, batch.labels)})
+
+
+class JointPhase(nn.Module):
+    """All losses, with pseudo labels from the maps of the same forward.
+
+    One forward of the network serves the maps and the losses; everything stays on its device.
+    """
+
+    def __init__(self, network: SegmentationNetwork, experiment: Experiment):
+        super().__init__()
+        self.network = network
+        self._training, self._recipe, self._maps = experiment.training, experiment.recipe, experiment.maps
+        self._record = ActivationRecord(
+            network, self._maps.method, experiment.start_layer, self._maps.fusion, self._recipe.heads
+        )
+        energy = self._training.dense_energy
+        self._dense_energy = DenseEnergyLoss(**energy.model_dump()) if energy.weight else None
+
+    def forward(self, images: Tensor, batch: Batch) -> Outcome:
+        """`images` is `batch.network_input`."""
+        with autocast(images.device, self._training.precision), self._record:
+            class_logits, seg_logits = self.network(images)
+        activation = self._record.maps(class_logits, batch.labels)
+        maps, pixels, mined = make_targets(
+            activation, batch.image_rgb, batch.saliency, batch.labels, batch.valid, self._maps, self._recipe
+        )
+        target = saliency_target(batch.saliency, mined, self._recipe)
+        seg_logits = at_least_float32(seg_logits)
+        counted = batch.valid if self._recipe.padding == "paper" else None
+        losses = {
+            "classification": classification_loss(class_logits, batch.labels),
+            "cross_entropy": cross_entropy_loss(seg_logits, pixels, self._training.split_cross_entropy),
+            "saliency": saliency_loss(seg_logits, target, counted),
+        }
+        if self._dense_energy is not None:
+            losses["dense_energy"] = self._dense_energy(
+                batch.image_rgb.float(), seg_logits.softmax(1), batch.valid, pixels
+            )
+        return Outcome(losses, maps, pixels, seg_logits.detach())
+
+
+def labelled_part(outcome: Outcome) -> Tensor:
+    """The part of the pixels that the pseudo labels do not leave unknown, a scalar."""
+    return (outcome.pixels != UNKNOWN).float().mean()
+
+
+def prepare_for_speed(network: SegmentationNetwork, settings: Training) -> None:
+    """Applies channels_last and compile, if they are asked for."""
+    if settings.channels_last:
+        network.to(memory_format=torch.channels_last)
+    if settings.compile:
+        from torch._functorch import config  # with it comes the compiler, seconds of imports
+
+        # Maps keep the graph for more than one backward, which donated buffers do not allow.
+        config.donated_buffer = False
+        # Attention stays as it is: maps look on at it while it runs.
+        for module in (network.decoder, network.squeeze_excite, network.segmentation_head):
+            module.compile()
+        for block in network.vit.blocks:
+            block.mlp.compile()

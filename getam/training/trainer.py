@@ -1,0 +1,294 @@
+"""The training loop: the state of one training, its steps, checkpoints and end (docs/method.md section 5)."""
+
+import logging
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from getam.config.experiment import PROVENANCE, Experiment, Training, training_digest
+from getam.config.first_phase import FIRST_PHASE, first_phase_of
+from getam.data.dataset import DataSet, Split
+from getam.data.digests import training_data_digests
+from getam.data.loading import EpochBatches, TrainingImages, training_batches
+from getam.models.network import build_model
+from getam.models.saving import save_network
+from getam.training.checkpoints import Checkpoints, Finished, read_checkpoint, write_checkpoint
+from getam.training.distributed import Replica, synchronise_batch_norm
+from getam.training.history import History, Window, copy_history
+from getam.training.optimisation import first_joint_step, learning_rate, make_optimiser, set_learning_rate
+from getam.training.phases import Batch, ClassificationPhase, JointPhase, Outcome, prepare_for_speed
+from getam.utils import provenance
+from getam.utils.files import read_json, write_json
+from getam.utils.hardware import device_name
+from getam.utils.parallel import available_cores
+from getam.utils.progress import progress
+from getam.utils.signals import Interrupted, Wish, noticing_signals
+
+_CHECKPOINTS = "checkpoints"
+_MOST_WORKERS = 8
+_log = logging.getLogger(__name__)
+
+
+class NotFinite(ValueError):  # noqa: N818
+    """A loss became NaN or infinite."""
+
+
+def identity_of(experiment: Experiment, dataset: DataSet, split: Split) -> dict[str, str]:
+    data = training_data_digests(dataset, split, experiment.data.saliency)
+    if isinstance(experiment.network.pretrained, Path):
+        data["pretrained"] = provenance.file_digest(experiment.network.pretrained)
+    return {
+        "settings": training_digest(experiment),
+        **{f"data ({what})": digest for what, digest in data.items()},
+        "code": provenance.step_digest("getam.training.launch"),
+    }
+
+
+class Trainer:
+    """The state of one training, and the loop."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        dataset: DataSet,
+        split: Split,
+        finished: Finished,
+        identity: dict[str, str],
+        this: Replica,
+        workers: int | None,
+        first_phase: Path | None,
+    ):
+        settings = experiment.training
+        if settings.batch % this.count:
+            raise ValueError(f"training.batch: {settings.batch} images cannot be shared by {this.count} processes")
+        folder = finished.result.parent
+        self._experiment, self._dataset, self._folder = experiment, dataset, folder
+        self._finished, self._identity, self._replica, self._begun_by = finished, identity, this, first_phase
+        self._images = TrainingImages(split, experiment.data.saliency, settings.crop, experiment.seed)
+        self._batches = self._batches_from(0)
+        self._workers = _default_workers(this) if workers is None else workers
+        self.steps = len(self._batches)
+        self._first_joint_step = first_joint_step(settings, self.steps)
+        self._last = self._first_joint_step if finished.result.name == FIRST_PHASE else self.steps
+        torch.manual_seed(experiment.seed)
+        network = build_model(
+            num_classes=len(dataset.classes), pretrained=experiment.network.pretrained, **experiment.network_arguments()
+        )
+        self.network = network.to(this.device)
+        prepare_for_speed(self.network, settings)
+        self.network = synchronise_batch_norm(self.network, this).train()
+        self._optimiser = make_optimiser(self.network, settings, experiment.recipe)
+        self._checkpoints = Checkpoints(folder / _CHECKPOINTS, identity)
+        self._window = Window(this.device)
+        self._first_step = self._take_up(split)
+        # Read now: should it be missing, the end of the training is no moment to find out.
+        self._first_phase_made = None if first_phase is None else read_json(first_phase / PROVENANCE)
+
+    def _batches_from(self, step: int) -> EpochBatches:
+        settings, this = self._experiment.training, self._replica
+        return EpochBatches(
+            len(self._images),
+            settings.batch // this.count,
+            settings.epochs,
+            self._experiment.seed,
+            step,
+            this.rank,
+            this.count,
+        )
+
+    def _take_up(self, split: Split) -> int:
+        """Loads the newest checkpoint that fits and returns the number of steps that are done."""
+        state, refused = self._checkpoints.latest()
+        self._replica.any()  # every replica has looked before files are removed
+        if self._replica.leads:
+            for reason in refused:
+                _log.warning("%s", reason)
+            self._checkpoints.remove_after(-1 if state is None else state["step"])
+        if state is None:
+            if refused and self._replica.leads:
+                _log.warning("training starts afresh")
+            if self._begun_by is None:
+                return 0
+            state = self._state_of_first_phase(split)
+        elif self._replica.leads:
+            _log.info("taken up after %d of %d steps", state["step"], self._last)
+        self.network.load_state_dict(state["network"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._window.sums.copy_(state["window"])
+        self._window.steps = state["window_steps"]
+        return state["step"]
+
+    def _state_of_first_phase(self, split: Split) -> dict[str, Any]:
+        """The state that another training has ended its first phase with; its history becomes this one's."""
+        phase = first_phase_of(self._experiment)
+        if phase is None:
+            raise ValueError(f"training.classification is 0: there is no first phase to take from {self._begun_by}")
+        state = read_checkpoint(self._begun_by / FIRST_PHASE, identity_of(phase, self._dataset, split))
+        if self._replica.leads:
+            copy_history(self._begun_by, self._folder)
+            _log.info("the first phase is that of %s", self._begun_by)
+        return state
+
+    def run(self) -> None:
+        """Every step that is left."""
+        batches = iter(self._loader())
+        history = History(self._folder, self._first_step) if self._replica.leads else None
+        saved = time.monotonic()
+        self._started = saved
+        try:
+            with noticing_signals() as wish, self._progress() as bar:
+                for phase, steps in self._phases():
+                    for step in steps:
+                        self._stop_if_wished(step, wish)
+                        outcome, names, batch = self._step(phase, step, next(batches))
+                        self._record(history, step, outcome, names, batch, bar)
+                        if time.monotonic() - saved > 60 * self._experiment.monitoring.checkpoint_minutes:
+                            self._save(step + 1)
+                            saved = time.monotonic()
+        finally:
+            batches = None  # ends the workers
+            if history is not None:
+                history.close()
+
+    def _loader(self):
+        batches = self._batches_from(self._first_step)
+        return training_batches(self._images, batches, self._workers, self._replica.device.type == "cuda")
+
+    def _progress(self):
+        return progress(
+            total=self._last, initial=self._first_step, desc="train", unit="step", disable=not self._replica.leads
+        )
+
+    def _phases(self) -> Iterator[tuple[nn.Module, range]]:
+        """Each phase that is not over, and its steps."""
+        network, experiment, together = self.network, self._experiment, self._replica.together
+        classification = range(self._first_step, self._first_joint_step)
+        if classification:
+            yield together(ClassificationPhase(network, experiment), all_used=False), classification
+        joint = range(max(self._first_step, self._first_joint_step), self._last)
+        if joint:
+            yield together(JointPhase(network, experiment), all_used=True), joint
+
+    def _step(self, phase: nn.Module, step: int, loaded: dict) -> tuple[Outcome, list[str], Batch]:
+        set_learning_rate(self._optimiser, learning_rate(self._experiment.training, step, self.steps))
+        _set_chance(self._experiment.seed, step, self._replica.rank)
+        device = self._replica.device
+        batch = Batch(*(loaded[key].to(device, non_blocking=True) for key in Batch._fields))
+        images = batch.network_input
+        if self._experiment.training.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        before = [buffer.clone() for buffer in self.network.buffers()]
+        outcome = phase(images, batch)
+        total = outcome.total
+        (broken,) = self._replica.any(not bool(total.isfinite()))
+        if broken:
+            self._give_up(step, outcome, before)
+        self._optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        self._optimiser.step()
+        return outcome, loaded["id"], batch
+
+    def _give_up(self, step: int, outcome: Outcome, buffers: list[Tensor]) -> None:
+        for buffer, value in zip(self.network.buffers(), buffers, strict=True):
+            buffer.copy_(value)
+        self._save(step)
+        losses = ", ".join(f"{name} {loss.item():.4g}" for name, loss in outcome.losses.items())
+        raise NotFinite(
+            f"the loss of step {step} is not finite ({losses}); the state before it is saved in "
+            f"{self._folder / _CHECKPOINTS}. A lower training.rate, some training.warmup or precision float32 may help"
+        )
+
+    def _stop_if_wished(self, step: int, wish: Wish) -> None:
+        (wished,) = self._replica.any(bool(wish))
+        if wished:
+            self._save(step)
+            raise Interrupted(
+                f"interrupted after {step} of {self._last} steps; the same command goes on from there",
+                wish.number or signal.SIGTERM,
+            )
+
+    def _record(
+        self, history: History | None, step: int, outcome: Outcome, names: list[str], batch: Batch, bar
+    ) -> None:
+        monitoring = self._experiment.monitoring
+        self._window.add(outcome, len(names) * self._replica.count)
+        done = step + 1
+        if history is not None:
+            bar.update()
+            if monitoring.sheet and outcome.maps is not None and (done % monitoring.sheet == 0 or done == self.steps):
+                history.add_sheet(done, names, batch, outcome, self._dataset.classes)
+        if done % monitoring.history == 0 or done in (self._first_joint_step, self.steps):
+            row = self._window.close(self._replica, outcome.maps is not None)
+            if history is not None:
+                rate = learning_rate(self._experiment.training, step, self.steps)
+                epoch = step // self._batches.steps_per_epoch + 1
+                history.add({"step": done, "epoch": epoch, "rate": rate, **row})
+                bar.set_postfix(loss=f"{row['total']:.4g}", refresh=False)
+
+    def _save(self, step: int) -> None:
+        if self._replica.leads:
+            self._checkpoints.save(step, self._state())
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "network": self.network.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "window": self._window.sums,
+            "window_steps": self._window.steps,
+        }
+
+    def finish(self) -> None:
+        """Writes provenance and the result, and removes the checkpoints."""
+        described = {
+            "experiment": self._experiment.name,
+            "seed": self._experiment.seed,
+            "made_from": self._identity,
+            **provenance.environment(),
+            "device": device_name(self._replica.device.type),
+            "processes": self._replica.count,
+            "steps": self._last,
+            "seconds_of_the_last_session": round(time.monotonic() - self._started, 1),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+        if self._first_phase_made is not None:
+            described["first_phase"] = self._first_phase_made
+        write_json(self._folder / PROVENANCE, described)
+        result = self._finished.result
+        if result.name == FIRST_PHASE:
+            write_checkpoint(result, self._identity, self._last, self._state())
+        else:
+            arguments = self._experiment.network_arguments()
+            save_network(result, self.network, self._dataset.classes, self._identity, **arguments)
+        self._finished.keep()
+        self._checkpoints.remove()
+
+
+def _default_workers(this: Replica) -> int:
+    cores = max(1, available_cores() // this.count)
+    # On the CPU the network needs them itself.
+    return min(_MOST_WORKERS, cores) if this.device.type == "cuda" else 1
+
+
+def _set_chance(seed: int, step: int, rank: int) -> None:
+    torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+
+
+@contextmanager
+def explaining_lack_of_memory(settings: Training) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        # torch has an exception of its own for GPUs alone.
+        if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
+            raise
+        raise MemoryError(
+            f"out of memory: lower training.batch ({settings.batch}) or training.crop ({settings.crop}), or set "
+            f"training.precision ({settings.precision}) to bfloat16. ({str(error).splitlines()[0]})"
+        ) from error

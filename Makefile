@@ -58,7 +58,7 @@ sanitize: setup
 	  $(BIN)/python setup.py --quiet build_ext --build-lib build/sanitized --build-temp build/sanitized/objects
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
 	  GETAM_LIBRARY=build/sanitized/getam/lattice/libgetam.so \
-	  $(BIN)/python -m pytest --capture=no tests/test_lattice.py tests/test_crf.py
+	  $(BIN)/python -m pytest --capture=no tests/lattice/test_bilateral.py tests/lattice/test_crf.py
 
 # What the workflow checks its configuration with, from the settings themselves.
 schemas: setup

@@ -14,7 +14,7 @@ import torch
 from getam.data import shapes
 from getam.data.saliency.maps import SaliencySettings, make_saliency
 from getam.lattice import _native
-from tests.small_workflow import small_configuration
+from tests.helpers.small_workflow import small_configuration
 
 _SHARED = Path(__file__).parents[2] / "shared"
 GOLDEN = Path(os.environ.get("GETAM_GOLDEN", _SHARED / "golden"))

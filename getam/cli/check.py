@@ -5,7 +5,7 @@ from pathlib import Path
 
 from getam.cli.options import HelpFormatter, add_workers
 from getam.data.dataset import DataSet, open_dataset
-from getam.data.inspection import Facts, check_split
+from getam.data.inspection import SplitReport, check_split
 
 _MOST_SHOWN = 20
 
@@ -37,7 +37,7 @@ def _run(options: argparse.Namespace) -> None:
         raise ValueError("\n  ".join([f"{len(problems)} images cannot be used:", *problems[:_MOST_SHOWN], *more]))
 
 
-def _print(dataset: DataSet, facts: dict[str, Facts]) -> None:
+def _print(dataset: DataSet, facts: dict[str, SplitReport]) -> None:
     width = max(map(len, (*dataset.classes, "labelled, not in the mask")))
     columns = [max(len(name), 9) for name in facts]
 

@@ -10,7 +10,7 @@ from torch import nn
 from getam.cli.options import HelpFormatter, add_device
 from getam.config.choices import METHODS
 from getam.data.images import read_image
-from getam.data.visualisation import heat
+from getam.data.visualisation import overlay_map
 from getam.utils.files import written
 from getam.utils.hardware import choose_device
 
@@ -45,7 +45,7 @@ def _run(options: argparse.Namespace) -> None:
     network = network.to(choose_device(options.device))
     for index, activation in explain(network, image, classes, options.method, refine=not options.raw).items():
         path = options.output / f"{options.image.stem}-{names[index].replace(' ', '_').replace('/', '_')}.png"
-        _write_picture(path, heat(image, activation.numpy()))
+        _write_picture(path, overlay_map(image, activation.numpy()))
         print(f"{names[index]}: {path}")
 
 

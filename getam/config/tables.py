@@ -20,7 +20,7 @@ SPLITS = {
 
 # What of a run is scored -> name of the file of its scores. Maps are scored as they are, the others as masks.
 MASKS = {"masks": "iou", "masks_without_crf": "iou_without_crf", "pseudo_labels": "pseudo_label_iou"}
-WHAT = {**MASKS, "maps": "map_iou"}
+SCORE_FILES = {**MASKS, "maps": "map_iou"}
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Row:
         row: what the table calls it.
         experiment: entry of `experiments` that gives the number, or None.
         minus: entry whose number is subtracted: the paper gives some numbers as differences only.
-        split, what: which masks of the run are scored (a key of `WHAT`).
+        split, what: which masks of the run are scored (a key of `SCORE_FILES`).
         paper: published value in points of mIoU, or None.
         tolerance: how far away, in points, a reproduction may lie; where there is a published value to reproduce.
         state: of a number that no run can give: why.
@@ -84,7 +84,7 @@ def experiments_of(rows: Iterable[Row]) -> list[str]:
 
 def score_file(row: Row, run: str) -> str:
     """Where the score of a run lies that a row is read from, below the folder of the experiments."""
-    return f"{run}/{row.split}/{WHAT[row.what]}.csv"
+    return f"{run}/{row.split}/{SCORE_FILES[row.what]}.csv"
 
 
 def check_studies(config: Config, archives: Iterable[str]) -> None:

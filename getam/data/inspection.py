@@ -15,7 +15,7 @@ from getam.utils.progress import progress
 
 
 @dataclass
-class Facts:
+class SplitReport:
     """What the files of one split hold.
 
     Attributes:
@@ -50,7 +50,7 @@ class _Read:
     problem: str | None = None
 
 
-def check_split(dataset: DataSet, name: str, saliency: Path | None = None, workers: int = 1) -> Facts:
+def check_split(dataset: DataSet, name: str, saliency: Path | None = None, workers: int = 1) -> SplitReport:
     """Decodes every image of a split, with its mask and, where a folder is given, its saliency map.
 
     A file that is missing, unreadable or of the wrong size is a problem in the result, not an error, so that one run
@@ -61,7 +61,7 @@ def check_split(dataset: DataSet, name: str, saliency: Path | None = None, worke
     """
     split = dataset.split(name)
     labels = np.zeros((len(split), len(dataset.classes))) if split.labels is None else split.labels
-    facts = Facts(len(split), labels.sum(0).astype(int))
+    facts = SplitReport(len(split), labels.sum(0).astype(int))
     row_of = {image: i for i, image in enumerate(split.ids)}
     unknown = salient = 0
     for read in _read_all(split, len(dataset.classes), saliency, workers):

@@ -13,7 +13,7 @@ _HEAT = np.array([(0, 0, 64), (40, 30, 200), (0, 160, 220), (60, 200, 90), (250,
 _GAP, _TITLE = 6, 18
 
 
-def heat(image_rgb: np.ndarray, activation: np.ndarray) -> np.ndarray:
+def overlay_map(image_rgb: np.ndarray, activation: np.ndarray) -> np.ndarray:
     """A map (H, W) between 0 and 1 over an image, uint8 (H, W, 3), which shows through in grey."""
     position = np.clip(activation, 0, 1) * (len(_HEAT) - 1)
     colours = np.stack([np.interp(position, range(len(_HEAT)), _HEAT[:, channel]) for channel in range(3)], -1)
@@ -21,7 +21,7 @@ def heat(image_rgb: np.ndarray, activation: np.ndarray) -> np.ndarray:
     return (0.6 * colours + 0.4 * grey).astype(np.uint8)
 
 
-def painted(image_rgb: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def overlay_labels(image_rgb: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Labels (H, W) in VOC's colours over an image; background is darkened, unknown (255) is white."""
     colours = palette()[labels].astype(float)
     colours[labels == UNKNOWN] = 255

@@ -19,7 +19,7 @@ from getam.method.activation import activation_maps
 from getam.method.pseudo_labels import make_targets
 from getam.models.backbones import normalise_images
 from getam.models.network import SegmentationNetwork
-from getam.models.runtime import arithmetic, evaluating
+from getam.models.runtime import eval_mode, tf32_allowed
 
 
 def label_files(
@@ -74,7 +74,7 @@ def activations(
     device, settings = next(network.parameters()).device, experiment.maps
     dataset = _Views(split, ids, experiment.data.saliency, experiment.training.crop)
     items = iter(inference_images(dataset, workers))
-    with evaluating(network), arithmetic(experiment.inference.precision):
+    with eval_mode(network), tf32_allowed(experiment.inference.precision):
         while chosen := list(islice(items, batch)):
             names, views, present = zip(*chosen, strict=True)
             view = View(*(torch.stack(parts).to(device) for parts in zip(*views, strict=True)))

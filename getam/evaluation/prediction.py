@@ -15,7 +15,7 @@ from getam.data.images import check_image
 from getam.data.loading import InferenceImages, inference_images, squares
 from getam.evaluation.probabilities import write_probabilities
 from getam.models.backbones import normalise_images
-from getam.models.runtime import arithmetic, autocast, evaluating
+from getam.models.runtime import autocast, eval_mode, tf32_allowed
 
 SIZES = (256, 320, 480)
 _WRITERS = 4
@@ -44,7 +44,7 @@ def predict_probabilities(
     image = check_image(image_rgb)
     if not sizes:
         raise ValueError("sizes: expected at least one")
-    with evaluating(network), arithmetic("float32"):
+    with eval_mode(network), tf32_allowed("float32"):
         return next(_predict(network, [(image.shape[:2], squares(image, sizes))], flip, "float32"))
 
 
@@ -92,7 +92,7 @@ def predict_files(
         ValueError: an image cannot be read; files that are written stay.
     """
     loader = iter(inference_images(InferenceImages(split, ids, sizes), workers))
-    with evaluating(network), arithmetic(precision), ThreadPoolExecutor(_WRITERS) as writers:
+    with eval_mode(network), tf32_allowed(precision), ThreadPoolExecutor(_WRITERS) as writers:
         written: list[Future[Path]] = []
         while images := list(islice(loader, batch)):
             # One batch is written while the next one runs.

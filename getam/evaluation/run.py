@@ -24,7 +24,7 @@ from getam.data.dataset import DataSet, Split, open_dataset
 from getam.evaluation.scores import Score, score_masks, write_score
 from getam.utils import provenance
 from getam.utils.files import check_present, read_json, write_json
-from getam.utils.outputs import NOTE, take_over
+from getam.utils.outputs import NOTE, reusable_outputs
 
 # Each step imports what it computes with itself: torch and timm take seconds, which scores need not wait for.
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Run:
         check_images(split)
         network = self.load_network(device)
         folder = self.folder / split_name / "probabilities"
-        done = take_over(
+        done = reusable_outputs(
             folder,
             self._made_from("getam.evaluation.prediction", split, self.experiment.digest("inference"), batch, shard),
             ".npz",
@@ -158,7 +158,7 @@ class Run:
         if not (source / NOTE).is_file():
             raise FileNotFoundError(f"no probabilities in {source}; `getam predict` makes them")
         kinds = {self.masks(split_name, kind): kind for kind in ((True, False) if crf else (False,))}
-        done = {folder: self._take_over_masks(folder, kind, source) for folder, kind in kinds.items()}
+        done = {folder: self._reusable_masks(folder, kind, source) for folder, kind in kinds.items()}
         ids = shard.of(split.ids)
         jobs = []
         for name in ids:
@@ -177,13 +177,13 @@ class Run:
             for job in jobs:
                 job.probabilities.unlink(missing_ok=True)
 
-    def _take_over_masks(self, folder: Path, crf: bool, source: Path) -> set[str]:
+    def _reusable_masks(self, folder: Path, crf: bool, source: Path) -> set[str]:
         made_from = {
             "probabilities": read_json(source / NOTE),
             "settings": self.experiment.digest("crf") if crf else None,
             "code": provenance.step_digest("getam.evaluation.masks"),
         }
-        return take_over(folder, made_from, ".png")
+        return reusable_outputs(folder, made_from, ".png")
 
     def masks(self, split_name: str, crf: bool = True) -> Path:
         """The folder that `refine` writes to."""
@@ -202,7 +202,7 @@ class Run:
         made_from = self._made_from("getam.evaluation.labelling", split, training_digest(self.experiment), batch, shard)
         made_from |= training_data_digests(self.dataset, split, self.experiment.data.saliency)
         made_from["precision"] = self.experiment.inference.precision
-        done = take_over(folder, made_from, ".png")
+        done = reusable_outputs(folder, made_from, ".png")
         ids = shard.of(split.ids)
         finished, waiting = _whole_batches(ids, batch, {name for name in ids if f"{name}.png" in done})
         yield from (folder / f"{name}.png" for name in finished)

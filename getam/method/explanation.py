@@ -14,7 +14,7 @@ from getam.method.activation import activation_maps
 from getam.method.pamr import refine_maps
 from getam.models.classifiers import with_classifier
 from getam.models.network import SegmentationNetwork
-from getam.models.runtime import arithmetic, evaluating
+from getam.models.runtime import eval_mode, tf32_allowed
 
 _SIZE = 320  # of a SegmentationNetwork, the middle one of the test sizes
 _PROBABLE = {True: 0.5, False: 0.1}  # of a SegmentationNetwork's independent classes; of a softmax over a thousand
@@ -57,7 +57,7 @@ def explain(
     square = squares(image, [size or (_SIZE if ours else _made_for(network))])[0]
     rgb = torch.from_numpy(square).to(device).permute(2, 0, 1)[None].float()
     images = _normalised(network, rgb)
-    with evaluating(network), arithmetic("float32"):
+    with eval_mode(network), tf32_allowed("float32"):
         with torch.no_grad():
             logits = classifier.classify(images)[0]
         chosen = _probable(logits, ours) if classes is None else _checked(classes, len(logits))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 @contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
+def eval_mode(network: nn.Module) -> Iterator[None]:
     """Eval mode inside; afterwards every module is in the mode it was in."""
     training = [module for module in network.modules() if module.training]
     network.eval()
@@ -20,7 +20,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def arithmetic(precision: str) -> Iterator[None]:
+def tf32_allowed(precision: str) -> Iterator[None]:
     """NVIDIA's shortened products inside, or not: torch uses them for convolutions unless told otherwise.
 
     precision: `float32` is exact; `tf32`, and `bfloat16` for what `autocast` leaves in float32, are not.

@@ -102,7 +102,7 @@ def read_checkpoint(path: Path, identity: Mapping[str, str]) -> dict[str, Any]:
 _LINKS = "finished"
 
 
-class Finished:
+class FinishedTraining:
     """The end of a training in a folder.
 
     Args:
@@ -117,15 +117,15 @@ class Finished:
         self._folder, self._links = folder, folder / _LINKS
         self._names = (PROVENANCE, result)
 
-    def reached(self, bring_back: bool) -> bool:
+    def exists(self, restore: bool) -> bool:
         """Whether a training of this identity has ended here.
 
         Args:
-            bring_back: put what was removed of its results since where it was.
+            restore: put what was removed of its results since where it was.
         """
         for place in (self._folder, self._links):
             if (place / PROVENANCE).is_file() and self._is_mine(place / self.result.name):
-                if bring_back and place != self._folder:
+                if restore and place != self._folder:
                     for name in self._names:
                         _link(place / name, self._folder / name)
                 return True

@@ -28,11 +28,11 @@ class Replica:
     device: torch.device
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the process that writes files and reports."""
         return self.rank == 0
 
-    def together(self, phase: nn.Module, all_used: bool) -> nn.Module:
+    def data_parallel(self, phase: nn.Module, all_used: bool) -> nn.Module:
         """The module with its gradients averaged over the replicas in backward.
 
         all_used: every parameter takes part in the loss; else those that do not keep no gradient.
@@ -83,17 +83,17 @@ def replica(device: str = "auto") -> Iterator[Replica]:
 
 
 @contextmanager
-def alone(folder: Path, this: Replica) -> Iterator[None]:
+def exclusive(folder: Path, this: Replica) -> Iterator[None]:
     """One training at a time in a folder: where Snakemake was killed, its trainer may still be at work.
 
     The lock is the kernel's, which does not outlive a process that is killed.
     """
     lock = FileLock(folder / ".training.lock")
-    if this.leads:
+    if this.is_main:
         folder.mkdir(parents=True, exist_ok=True)
     # All of them ask again and again: one that waited in a collective for hours would be given up.
-    while this.any(this.leads and not _acquired(lock))[0]:
-        if this.leads:
+    while this.any(this.is_main and not _acquired(lock))[0]:
+        if this.is_main:
             _log.info("another process trains in %s: waiting for its end", folder)
     try:
         yield

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from getam.data.visualisation import draw_sheet, heat, painted
+from getam.data.visualisation import draw_sheet, overlay_labels, overlay_map
 from getam.training.distributed import Replica
-from getam.training.phases import LOSSES, Batch, Outcome, labelled_part
+from getam.training.phases import LOSSES, Batch, StepOutput, labelled_fraction
 from getam.utils.files import write_text
 from getam.utils.hardware import peak_resident
 
@@ -54,7 +54,9 @@ class History:
                 self._events.add_scalar(key, value, row["step"])
         self._events.flush()
 
-    def add_sheet(self, step: int, names: list[str], batch: Batch, outcome: Outcome, classes: tuple[str, ...]) -> Path:
+    def add_sheet(
+        self, step: int, names: list[str], batch: Batch, outcome: StepOutput, classes: tuple[str, ...]
+    ) -> Path:
         """Pictures of the first images of a joint step: image, saliency, map, pseudo label, prediction."""
         path = self._sheets / f"step-{step:06}.png"
         rows = [_sheet_row(i, names[i], batch, outcome, classes) for i in range(min(_SHEET_ROWS, len(names)))]
@@ -66,7 +68,7 @@ class History:
         self._events.close()
 
 
-class Window:
+class LossMeans:
     """Means of the losses between two lines of the history."""
 
     def __init__(self, device: torch.device):
@@ -75,10 +77,10 @@ class Window:
         self.steps = 0
         self._timed_images, self._since = 0, time.monotonic()
 
-    def add(self, outcome: Outcome, images: int) -> None:
+    def add(self, outcome: StepOutput, images: int) -> None:
         """One more step; stays on the device, so that nothing has to be waited for."""
         losses = [outcome.losses.get(name) for name in LOSSES]
-        labelled = None if outcome.pixels is None else labelled_part(outcome)
+        labelled = None if outcome.pixels is None else labelled_fraction(outcome)
         for i, value in enumerate((*losses, labelled)):
             if value is not None:
                 self.sums[i] += value.detach()
@@ -128,17 +130,17 @@ def _as_csv(rows: list[Sequence]) -> str:
 
 
 def _sheet_row(
-    i: int, name: str, batch: Batch, outcome: Outcome, classes: tuple[str, ...]
+    i: int, name: str, batch: Batch, outcome: StepOutput, classes: tuple[str, ...]
 ) -> tuple[str, list[np.ndarray]]:
     image = _array(batch.image_rgb[i].permute(1, 2, 0))
     present = np.flatnonzero(_array(batch.labels[i]))
     activation = _array(outcome.maps[i].amax(0).float())
     pictures = [
         image,
-        painted(image, np.where(_array(batch.saliency[i]) > 0, 255, 0).astype(np.uint8)),
-        heat(image, activation),
-        painted(image, _array(outcome.pixels[i])),
-        painted(image, _array(outcome.seg_logits[i].argmax(0)).astype(np.uint8)),
+        overlay_labels(image, np.where(_array(batch.saliency[i]) > 0, 255, 0).astype(np.uint8)),
+        overlay_map(image, activation),
+        overlay_labels(image, _array(outcome.pixels[i])),
+        overlay_labels(image, _array(outcome.seg_logits[i].argmax(0)).astype(np.uint8)),
     ]
     return f"{name}: {', '.join(classes[c] for c in present)}", pictures
 

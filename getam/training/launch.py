@@ -11,9 +11,9 @@ from getam.config.experiment import WEIGHTS, Experiment
 from getam.config.experiment_file import write_experiment
 from getam.config.first_phase import FIRST_PHASE, first_phase_of
 from getam.data.dataset import open_dataset
-from getam.models.runtime import arithmetic
-from getam.training.checkpoints import Finished
-from getam.training.distributed import alone, replica
+from getam.models.runtime import tf32_allowed
+from getam.training.checkpoints import FinishedTraining
+from getam.training.distributed import exclusive, replica
 from getam.training.trainer import Trainer, explaining_lack_of_memory, identity_of
 
 _log = logging.getLogger(__name__)
@@ -75,17 +75,17 @@ def _train(
     split = dataset.split(experiment.data.split)
     with replica(device) as this:
         identity = identity_of(experiment, dataset, split)
-        finished = Finished(folder, result, identity)
-        exactly = arithmetic(experiment.training.precision)
-        with alone(folder, this), explaining_lack_of_memory(experiment.training), exactly:
-            if finished.reached(bring_back=this.leads):
+        finished = FinishedTraining(folder, result, identity)
+        exactly = tf32_allowed(experiment.training.precision)
+        with exclusive(folder, this), explaining_lack_of_memory(experiment.training), exactly:
+            if finished.exists(restore=this.is_main):
                 _log.info("%s is there already, from these settings, data and code", finished.result)
                 return finished.result
             trainer = Trainer(experiment, dataset, split, finished, identity, this, workers, first_phase)
-            if this.leads:
+            if this.is_main:
                 finished.forget()
                 write_experiment(folder, experiment)
             trainer.run()
-            if this.leads:
+            if this.is_main:
                 trainer.finish()
     return finished.result

@@ -34,7 +34,7 @@ class Batch(NamedTuple):
         return normalise_images(self.image_rgb) * self.valid[:, None]
 
 
-class Outcome(NamedTuple):
+class StepOutput(NamedTuple):
     """Losses of a step, one scalar for each name of `LOSSES`, and what the joint phase has seen and made on its way.
 
     maps: refined and normalised, (B, C, S, S). pixels: pseudo labels uint8 (B, S, S). seg_logits: (B, C + 1, S, S).
@@ -59,11 +59,11 @@ class ClassificationPhase(nn.Module):
         self.network = network
         self._precision = experiment.training.precision
 
-    def forward(self, images: Tensor, batch: Batch) -> Outcome:
+    def forward(self, images: Tensor, batch: Batch) -> StepOutput:
         """`images` is `batch.network_input`."""
         with autocast(images.device, self._precision):
             class_logits = self.network.classify(images)
-        return Outcome({"classification": classification_loss(class_logits, batch.labels)})
+        return StepOutput({"classification": classification_loss(class_logits, batch.labels)})
 
 
 class JointPhase(nn.Module):
@@ -82,7 +82,7 @@ class JointPhase(nn.Module):
         energy = self._training.dense_energy
         self._dense_energy = DenseEnergyLoss(**energy.model_dump()) if energy.weight else None
 
-    def forward(self, images: Tensor, batch: Batch) -> Outcome:
+    def forward(self, images: Tensor, batch: Batch) -> StepOutput:
         """`images` is `batch.network_input`."""
         with autocast(images.device, self._training.precision), self._record:
             class_logits, seg_logits = self.network(images)
@@ -102,10 +102,10 @@ class JointPhase(nn.Module):
             losses["dense_energy"] = self._dense_energy(
                 batch.image_rgb.float(), seg_logits.softmax(1), batch.valid, pixels
             )
-        return Outcome(losses, maps, pixels, seg_logits.detach())
+        return StepOutput(losses, maps, pixels, seg_logits.detach())
 
 
-def labelled_part(outcome: Outcome) -> Tensor:
+def labelled_fraction(outcome: StepOutput) -> Tensor:
     """The part of the pixels that the pseudo labels do not leave unknown, a scalar."""
     return (outcome.pixels != UNKNOWN).float().mean()
 

@@ -19,17 +19,17 @@ from getam.data.digests import training_data_digests
 from getam.data.loading import EpochBatches, TrainingImages, training_batches
 from getam.models.network import build_model
 from getam.models.saving import save_network
-from getam.training.checkpoints import Checkpoints, Finished, read_checkpoint, write_checkpoint
+from getam.training.checkpoints import Checkpoints, FinishedTraining, read_checkpoint, write_checkpoint
 from getam.training.distributed import Replica, synchronise_batch_norm
-from getam.training.history import History, Window, copy_history
+from getam.training.history import History, LossMeans, copy_history
 from getam.training.optimisation import first_joint_step, learning_rate, make_optimiser, set_learning_rate
-from getam.training.phases import Batch, ClassificationPhase, JointPhase, Outcome, prepare_for_speed
+from getam.training.phases import Batch, ClassificationPhase, JointPhase, StepOutput, prepare_for_speed
 from getam.utils import provenance
 from getam.utils.files import read_json, write_json
 from getam.utils.hardware import device_name
 from getam.utils.parallel import available_cores
 from getam.utils.progress import progress
-from getam.utils.signals import Interrupted, Wish, noticing_signals
+from getam.utils.signals import Interrupted, StopRequest, deferred_signals
 
 _CHECKPOINTS = "checkpoints"
 _MOST_WORKERS = 8
@@ -59,7 +59,7 @@ class Trainer:
         experiment: Experiment,
         dataset: DataSet,
         split: Split,
-        finished: Finished,
+        finished: FinishedTraining,
         identity: dict[str, str],
         this: Replica,
         workers: int | None,
@@ -70,7 +70,7 @@ class Trainer:
             raise ValueError(f"training.batch: {settings.batch} images cannot be shared by {this.count} processes")
         folder = finished.result.parent
         self._experiment, self._dataset, self._folder = experiment, dataset, folder
-        self._finished, self._identity, self._replica, self._begun_by = finished, identity, this, first_phase
+        self._finished, self._identity, self._replica, self._first_phase_folder = finished, identity, this, first_phase
         self._images = TrainingImages(split, experiment.data.saliency, settings.crop, experiment.seed)
         self._batches = self._batches_from(0)
         self._workers = _default_workers(this) if workers is None else workers
@@ -86,8 +86,8 @@ class Trainer:
         self.network = synchronise_batch_norm(self.network, this).train()
         self._optimiser = make_optimiser(self.network, settings, experiment.recipe)
         self._checkpoints = Checkpoints(folder / _CHECKPOINTS, identity)
-        self._window = Window(this.device)
-        self._first_step = self._take_up(split)
+        self._window = LossMeans(this.device)
+        self._first_step = self._resume(split)
         # Read now: should it be missing, the end of the training is no moment to find out.
         self._first_phase_made = None if first_phase is None else read_json(first_phase / PROVENANCE)
 
@@ -103,21 +103,21 @@ class Trainer:
             this.count,
         )
 
-    def _take_up(self, split: Split) -> int:
+    def _resume(self, split: Split) -> int:
         """Loads the newest checkpoint that fits and returns the number of steps that are done."""
         state, refused = self._checkpoints.latest()
         self._replica.any()  # every replica has looked before files are removed
-        if self._replica.leads:
+        if self._replica.is_main:
             for reason in refused:
                 _log.warning("%s", reason)
             self._checkpoints.remove_after(-1 if state is None else state["step"])
         if state is None:
-            if refused and self._replica.leads:
+            if refused and self._replica.is_main:
                 _log.warning("training starts afresh")
-            if self._begun_by is None:
+            if self._first_phase_folder is None:
                 return 0
             state = self._state_of_first_phase(split)
-        elif self._replica.leads:
+        elif self._replica.is_main:
             _log.info("taken up after %d of %d steps", state["step"], self._last)
         self.network.load_state_dict(state["network"])
         self._optimiser.load_state_dict(state["optimiser"])
@@ -129,24 +129,26 @@ class Trainer:
         """The state that another training has ended its first phase with; its history becomes this one's."""
         phase = first_phase_of(self._experiment)
         if phase is None:
-            raise ValueError(f"training.classification is 0: there is no first phase to take from {self._begun_by}")
-        state = read_checkpoint(self._begun_by / FIRST_PHASE, identity_of(phase, self._dataset, split))
-        if self._replica.leads:
-            copy_history(self._begun_by, self._folder)
-            _log.info("the first phase is that of %s", self._begun_by)
+            raise ValueError(
+                f"training.classification is 0: there is no first phase to take from {self._first_phase_folder}"
+            )
+        state = read_checkpoint(self._first_phase_folder / FIRST_PHASE, identity_of(phase, self._dataset, split))
+        if self._replica.is_main:
+            copy_history(self._first_phase_folder, self._folder)
+            _log.info("the first phase is that of %s", self._first_phase_folder)
         return state
 
     def run(self) -> None:
         """Every step that is left."""
         batches = iter(self._loader())
-        history = History(self._folder, self._first_step) if self._replica.leads else None
+        history = History(self._folder, self._first_step) if self._replica.is_main else None
         saved = time.monotonic()
         self._started = saved
         try:
-            with noticing_signals() as wish, self._progress() as bar:
+            with deferred_signals() as stop, self._progress() as bar:
                 for phase, steps in self._phases():
                     for step in steps:
-                        self._stop_if_wished(step, wish)
+                        self._stop_if_requested(step, stop)
                         outcome, names, batch = self._step(phase, step, next(batches))
                         self._record(history, step, outcome, names, batch, bar)
                         if time.monotonic() - saved > 60 * self._experiment.monitoring.checkpoint_minutes:
@@ -163,12 +165,12 @@ class Trainer:
 
     def _progress(self):
         return progress(
-            total=self._last, initial=self._first_step, desc="train", unit="step", disable=not self._replica.leads
+            total=self._last, initial=self._first_step, desc="train", unit="step", disable=not self._replica.is_main
         )
 
     def _phases(self) -> Iterator[tuple[nn.Module, range]]:
         """Each phase that is not over, and its steps."""
-        network, experiment, together = self.network, self._experiment, self._replica.together
+        network, experiment, together = self.network, self._experiment, self._replica.data_parallel
         classification = range(self._first_step, self._first_joint_step)
         if classification:
             yield together(ClassificationPhase(network, experiment), all_used=False), classification
@@ -176,9 +178,9 @@ class Trainer:
         if joint:
             yield together(JointPhase(network, experiment), all_used=True), joint
 
-    def _step(self, phase: nn.Module, step: int, loaded: dict) -> tuple[Outcome, list[str], Batch]:
+    def _step(self, phase: nn.Module, step: int, loaded: dict) -> tuple[StepOutput, list[str], Batch]:
         set_learning_rate(self._optimiser, learning_rate(self._experiment.training, step, self.steps))
-        _set_chance(self._experiment.seed, step, self._replica.rank)
+        _seed_step(self._experiment.seed, step, self._replica.rank)
         device = self._replica.device
         batch = Batch(*(loaded[key].to(device, non_blocking=True) for key in Batch._fields))
         images = batch.network_input
@@ -195,7 +197,7 @@ class Trainer:
         self._optimiser.step()
         return outcome, loaded["id"], batch
 
-    def _give_up(self, step: int, outcome: Outcome, buffers: list[Tensor]) -> None:
+    def _give_up(self, step: int, outcome: StepOutput, buffers: list[Tensor]) -> None:
         for buffer, value in zip(self.network.buffers(), buffers, strict=True):
             buffer.copy_(value)
         self._save(step)
@@ -205,17 +207,17 @@ class Trainer:
             f"{self._folder / _CHECKPOINTS}. A lower training.rate, some training.warmup or precision float32 may help"
         )
 
-    def _stop_if_wished(self, step: int, wish: Wish) -> None:
-        (wished,) = self._replica.any(bool(wish))
-        if wished:
+    def _stop_if_requested(self, step: int, stop: StopRequest) -> None:
+        (requested,) = self._replica.any(bool(stop))
+        if requested:
             self._save(step)
             raise Interrupted(
                 f"interrupted after {step} of {self._last} steps; the same command goes on from there",
-                wish.number or signal.SIGTERM,
+                stop.number or signal.SIGTERM,
             )
 
     def _record(
-        self, history: History | None, step: int, outcome: Outcome, names: list[str], batch: Batch, bar
+        self, history: History | None, step: int, outcome: StepOutput, names: list[str], batch: Batch, bar
     ) -> None:
         monitoring = self._experiment.monitoring
         self._window.add(outcome, len(names) * self._replica.count)
@@ -233,7 +235,7 @@ class Trainer:
                 bar.set_postfix(loss=f"{row['total']:.4g}", refresh=False)
 
     def _save(self, step: int) -> None:
-        if self._replica.leads:
+        if self._replica.is_main:
             self._checkpoints.save(step, self._state())
 
     def _state(self) -> dict[str, Any]:
@@ -276,7 +278,7 @@ def _default_workers(this: Replica) -> int:
     return min(_MOST_WORKERS, cores) if this.device.type == "cuda" else 1
 
 
-def _set_chance(seed: int, step: int, rank: int) -> None:
+def _seed_step(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1)))
 
 

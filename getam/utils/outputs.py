@@ -7,7 +7,7 @@ from getam.utils.files import locked, read_json, write_json
 NOTE = "settings.json"
 
 
-def take_over(folder: Path, made_from: dict[str, object], suffix: str) -> set[str]:
+def reusable_outputs(folder: Path, made_from: dict[str, object], suffix: str) -> set[str]:
     """Names of the files of a folder that may stay, as they were made from the same; all others are removed.
 
     The note is written first, so that files of an interrupted run are known. Several processes may call this at once,

@@ -22,7 +22,7 @@ class Interrupted(Exception):  # noqa: N818 - nothing is wrong
         return 128 + self.number
 
 
-class Wish:
+class StopRequest:
     """The number of the signal that has asked for the end, or None, and when it came."""
 
     number: int | None = None
@@ -33,24 +33,24 @@ class Wish:
 
 
 @contextmanager
-def noticing_signals() -> Iterator[Wish]:
+def deferred_signals() -> Iterator[StopRequest]:
     """Inside, SIGTERM and Ctrl-C are only written down, for the work to end where it can; one that comes some seconds
     after the first is obeyed at once.
     """
-    wish = Wish()
+    request = StopRequest()
     before = {number: signal.getsignal(number) for number in _SIGNALS}
 
     def note(number: int, frame: object) -> None:
-        if not wish:
-            wish.number, wish.since = number, time.monotonic()
-        elif time.monotonic() > wish.since + _SECONDS:
+        if not request:
+            request.number, request.since = number, time.monotonic()
+        elif time.monotonic() > request.since + _SECONDS:
             signal.signal(number, before[number])
             signal.raise_signal(number)
 
     try:
         for number in _SIGNALS:
             signal.signal(number, note)
-        yield wish
+        yield request
     finally:
         for number in _SIGNALS:
             signal.signal(number, before[number])

@@ -19,7 +19,7 @@ from getam.config.entries import (
 from getam.config.experiment_file import load_experiment
 from getam.config.tables import (
     MASKS,
-    WHAT,
+    SCORE_FILES,
     check_studies,
     experiments_of,
     rows_of,
@@ -176,7 +176,7 @@ def manifests(described):
     return [f"<resources>/unpacked/{archive}.json" for archive in described.get("archives") or []]
 
 
-def words(options):
+def to_options(options):
     """Options of a command, without those that are null."""
     found = []
     for key, value in options.items():
@@ -222,7 +222,7 @@ def described(rows):
             **vars(row),
             "runs": runs,
             "minus_runs": minus,
-            "score": WHAT[row.what],
+            "score": SCORE_FILES[row.what],
         }
         for row in rows
         for runs, minus in [runs_of_row(row, config)]

@@ -33,7 +33,7 @@ rule unpack:
         runtime="4h",
     params:
         into=lambda wildcards: config["unpack"][wildcards.archive]["into"],
-        only=lambda wildcards: words({"only": config["unpack"][wildcards.archive].get("only")}),
+        only=lambda wildcards: to_options({"only": config["unpack"][wildcards.archive].get("only")}),
         registry=lambda wildcards, output: REGISTRY,
         checksums=lambda wildcards: {
             key: value for key, value in ARCHIVES[wildcards.archive].items() if key in ("size", "sha256", "md5")
@@ -57,8 +57,8 @@ rule prepare:
     params:
         kind=lambda wildcards: config["datasets"][wildcards.dataset]["kind"],
         root=lambda wildcards: config["datasets"][wildcards.dataset].get("root", ""),
-        options=lambda wildcards: words(config["datasets"][wildcards.dataset].get("options", {})),
-        manifests=lambda wildcards, input: words({"manifests": list(input) or None}),
+        options=lambda wildcards: to_options(config["datasets"][wildcards.dataset].get("options", {})),
+        manifests=lambda wildcards, input: to_options({"manifests": list(input) or None}),
         folder=subpath(output[0], parent=True),
         code=lambda wildcards: step_digest(f"getam.data.{config['datasets'][wildcards.dataset]['kind']}"),
     shell:

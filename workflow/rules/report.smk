@@ -77,7 +77,10 @@ rule panels:
         folder=subpath(input.weights, parent=True),
         images=8,
         worst=4,
-        code=[digest_of("panels.py"), step_digest("getam.method.explanation", "getam.data.visualisation", "getam.evaluation.scores")],
+        code=[
+            digest_of("panels.py"),
+            step_digest("getam.method.explanation", "getam.data.visualisation", "getam.evaluation.scores"),
+        ],
     script:
         "../scripts/panels.py"
 

@@ -18,7 +18,7 @@ rule saliency:
         runtime="12h",
     params:
         dataset=subpath(input.dataset, parent=True),
-        options=lambda wildcards: words(
+        options=lambda wildcards: to_options(
             {"splits": wildcards.split, **source_of(config["saliency"][wildcards.saliency])}
         ),
         verify=lambda wildcards, output: verify(source_of(config["saliency"][wildcards.saliency]).get("path")),

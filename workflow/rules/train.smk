@@ -63,7 +63,7 @@ rule train:
         program=lambda wildcards, output: PROGRAM,
         device=lambda wildcards, output: DEVICE,
         experiment=experiment_of,
-        first_phase=lambda wildcards, input: words({"first-phase": folder_of(input.first_phase)}),
+        first_phase=lambda wildcards, input: to_options({"first-phase": folder_of(input.first_phase)}),
         folder=subpath(output.weights, parent=True),
         settings=section("seed", "data", "network", "recipe", "maps", "training"),
         code=step_digest("getam.training.launch"),

@@ -7,7 +7,7 @@ import torch
 
 from getam import explain
 from getam.data.images import read_image, read_mask
-from getam.data.visualisation import draw_sheet, heat, painted
+from getam.data.visualisation import draw_sheet, overlay_labels, overlay_map
 from getam.evaluation.run import Run
 from getam.evaluation.scores import worst_images
 
@@ -33,15 +33,15 @@ for name, remark in [*((name, "") for name in chosen), *((name, "of the worst: "
     maps = explain(network, image, present, size=sizes[len(sizes) // 2], **how)
     pictures = {
         "image": image,
-        "activation": heat(image, torch.stack(list(maps.values())).amax(0).numpy()),
-        "pseudo label": painted(image, read_mask(folder / "pseudo_labels" / f"{name}.png")),
-        "prediction": painted(image, read_mask(folder / "masks" / f"{name}.png")),
+        "activation": overlay_map(image, torch.stack(list(maps.values())).amax(0).numpy()),
+        "pseudo label": overlay_labels(image, read_mask(folder / "pseudo_labels" / f"{name}.png")),
+        "prediction": overlay_labels(image, read_mask(folder / "masks" / f"{name}.png")),
     }
     if saliency:
         salient = read_mask(saliency / f"{name}.png") > 0
-        pictures["saliency"] = painted(image, np.where(salient, 255, 0).astype(np.uint8))
+        pictures["saliency"] = overlay_labels(image, np.where(salient, 255, 0).astype(np.uint8))
     if split.masks:
-        pictures["truth"] = painted(image, read_mask(split.mask(name)))
+        pictures["truth"] = overlay_labels(image, read_mask(split.mask(name)))
     caption = f"{remark}{name}: {', '.join(run.dataset.classes[c] for c in present)}"
     rows.append((caption, [pictures[column] for column in columns]))
 draw_sheet(Path(snakemake.output[0]), columns, rows)

@@ -24,7 +24,7 @@ from getam.data.saliency.u2net import u2net_saliency
 from getam.utils import provenance
 from getam.utils.checks import check_choice
 from getam.utils.files import check_present, read_json, write_json
-from getam.utils.outputs import NOTE, take_over
+from getam.utils.outputs import NOTE, reusable_outputs
 from getam.utils.parallel import map_unordered
 
 SOURCES = ("background", "border", "u2net", "folder", "truth")
@@ -89,7 +89,7 @@ def make_saliency(
     for split in ["*"] if is_new else splits:
         for manifest in folder.glob(_manifest(split)):
             manifest.unlink()
-    done = take_over(folder, made_with, ".png")
+    done = reusable_outputs(folder, made_with, ".png")
     if sources:
         # Maps of a folder are only copied: quicker than to find out whether the originals have changed.
         done = set()

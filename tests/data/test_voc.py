@@ -1,0 +1,199 @@
+"""VOC and SBD: lists, image-level labels, masks; on files written here and, where they are, on the real ones."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+
+from getam.data import voc
+from getam.data.dataset import open_dataset
+from getam.data.images import read_mask, write_mask
+from getam.data.sbd import all_ids, read_mat_mask, train_aug_ids
+from getam.utils.files import read_json
+from tests.helpers import small_voc
+from tests.helpers.small_voc import SBD_ONLY, TEST, TRAIN, VAL, mask_of, write_annotation
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    return small_voc.write_voc(tmp_path / "VOCdevkit" / "VOC2012", voc.CLASSES)
+
+
+@pytest.fixture
+def sbd(tmp_path) -> Path:
+    return small_voc.write_sbd(tmp_path / "benchmark_RELEASE" / "dataset")
+
+
+def test_labels(tmp_path):
+    labels = voc.image_labels(write_annotation(tmp_path / "a.xml", "tvmonitor", "aeroplane", "aeroplane"))
+    assert np.flatnonzero(labels).tolist() == [0, 19]
+    assert not voc.image_labels(write_annotation(tmp_path / "b.xml")).any()
+
+
+def test_bad_annotations(tmp_path):
+    with pytest.raises(ValueError, match=r"a\.xml: unknown class 'unicorn'; known are aeroplane, bicycle"):
+        voc.image_labels(write_annotation(tmp_path / "a.xml", "unicorn"))
+    (tmp_path / "half.xml").write_text("<annotation><object>")
+    with pytest.raises(ValueError, match=r"half\.xml is no XML"):
+        voc.image_labels(tmp_path / "half.xml")
+    with pytest.raises(FileNotFoundError, match=r"no annotation .*none\.xml"):
+        voc.image_labels(tmp_path / "none.xml")
+
+
+def test_lists(tmp_path):
+    small_voc.write_list(tmp_path, "val", VAL)
+    small_voc.write_list(tmp_path, "empty", ())
+    assert voc.split_ids(tmp_path, "val") == list(VAL)
+    with pytest.raises(ValueError, match=r"empty\.txt lists no image"):
+        voc.split_ids(tmp_path, "empty")
+    with pytest.raises(FileNotFoundError, match=r"no list of images .*test\.txt; the root is the folder VOC2012"):
+        voc.split_ids(tmp_path, "test")
+
+
+def test_train_aug_is_all_of_sbd_and_train_without_val(sbd):
+    assert train_aug_ids(TRAIN, VAL, all_ids(sbd)) == (*sorted(TRAIN), *SBD_ONLY)
+    assert train_aug_ids(["b", "a"], ["c"], ["c", "d", "a"]) == ("a", "b", "d")
+
+
+def test_train_aug_of_the_true_lists():
+    roots = os.environ.get("GETAM_VOC"), os.environ.get("GETAM_SBD")
+    if None in roots:
+        pytest.skip("GETAM_VOC (the folder VOC2012) and GETAM_SBD (SBD's folder dataset) name the real lists")
+    root, sbd = map(Path, roots)
+    lists = {split: voc.split_ids(root, split) for split in ("train", "val")}
+    ids = train_aug_ids(lists["train"], lists["val"], all_ids(sbd))
+    assert len(ids) == voc.COUNTS["train_aug"] == 10582
+    assert not set(ids) & set(lists["val"])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_prepare(root, sbd, tmp_path, workers):
+    test = small_voc.write_test(tmp_path / "test" / "VOC2012")
+    made = voc.prepare(root, tmp_path / "voc", sbd, test, subset=True, sources=[{"archive": "a"}], workers=workers)
+    assert made.classes == voc.CLASSES
+    ids = {name: split.ids for name, split in made.splits.items()}
+    assert ids == {"train": TRAIN, "val": VAL, "train_aug": (*sorted(TRAIN), *SBD_ONLY), "test": TEST}
+    train_aug = made.split("train_aug")
+    for i, name in enumerate(train_aug.ids):
+        own = name in TRAIN  # VOC's masks have the unknown rim, SBD's have not
+        expected = mask_of(name) if own else np.where(mask_of(name) == 255, 0, mask_of(name))
+        assert np.array_equal(read_mask(train_aug.mask(name)), expected)
+        assert np.flatnonzero(train_aug.labels[i]).tolist() == [small_voc.CLASS_OF.get(name, 3) - 1]
+    assert made.split("test").labels is None
+    assert made.split("test").masks is None
+    description = read_json(tmp_path / "voc" / "dataset.json")
+    assert description["sources"] == [{"archive": "a"}]
+    assert description["splits"]["train_aug"]["count"] == 5
+    # The digest is of the labels, so it is the same for the same masks.
+    again = voc.prepare(root, tmp_path / "again", sbd, test, subset=True)
+    digest = read_json(again.folder / "dataset.json")["train_aug_masks_sha256"]
+    assert digest == description["train_aug_masks_sha256"]
+
+
+def test_ready_made_train_aug(root, tmp_path):
+    small_voc.write_list(root, "train_aug", (*TRAIN, *SBD_ONLY))
+    for name in (*TRAIN, *SBD_ONLY):
+        write_mask(root / "SegmentationClassAug" / f"{name}.png", mask_of(name))
+    made = voc.prepare(root, tmp_path / "voc", subset=True)
+    assert made.split("train_aug").ids == (*TRAIN, *SBD_ONLY)
+    assert made.split("train_aug").mask(TRAIN[0]).parent.samefile(root / "SegmentationClassAug")
+
+
+def test_published_counts_are_insisted_on(root, sbd, tmp_path):
+    with pytest.raises(ValueError, match=r"split 'train' has 2 images, VOC 2012's has 1464; .*--subset"):
+        voc.prepare(root, tmp_path / "voc", sbd)
+    assert not (tmp_path / "voc").exists()
+
+
+def test_moved_together(root, tmp_path, monkeypatch):
+    """Relative folders stay relative to the prepared folder: both can be moved, and read from anywhere."""
+    monkeypatch.chdir(tmp_path)
+    voc.prepare(Path("VOCdevkit/VOC2012"), Path("made/voc"), subset=True)
+    (tmp_path / "moved").mkdir()
+    for folder in ("VOCdevkit", "made"):
+        (tmp_path / folder).rename(tmp_path / "moved" / folder)
+    split = open_dataset(tmp_path / "moved" / "made" / "voc").split("val")
+    assert split.image(VAL[0]).is_file()
+    assert split.mask(VAL[0]).is_file()
+
+
+def test_symbolic_links(root, tmp_path, monkeypatch):
+    """From a folder that is a link, `..` leads to where it points."""
+    monkeypatch.chdir(tmp_path)
+    Path("disk/deep/est").mkdir(parents=True)
+    Path("made").symlink_to("disk/deep/est")
+    split = voc.prepare(Path("VOCdevkit/VOC2012"), Path("made/voc"), subset=True).split("val")
+    assert split.image(VAL[0]).is_file()
+    assert split.mask(VAL[0]).is_file()
+
+
+def test_ids(root, tmp_path):
+    lists = root / "ImageSets" / "Segmentation"
+    lists.joinpath("val.txt").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(VAL).encode())
+    assert voc.split_ids(root, "val") == list(VAL)
+    for name in ("a,b", '"a"', "a/b"):
+        write_annotation(root / "Annotations" / f"{name}.xml", "cat")
+        lists.joinpath("val.txt").write_text(name)
+        with pytest.raises(ValueError, match=f"split 'val': '{name}' is no id"):
+            voc.prepare(root, tmp_path / "voc", subset=True)
+
+
+def test_changed_list_is_noticed(root, tmp_path):
+    made = voc.prepare(root, tmp_path / "voc", subset=True)
+    with pytest.raises(ValueError, match="no split 'test'; it has train, val"):
+        made.split("test")
+    with (tmp_path / "voc" / "val.csv").open("a") as file:
+        file.write("2011_003276,cat\n")
+    with pytest.raises(ValueError, match=r"val\.csv is not the list that dataset\.json describes"):
+        open_dataset(tmp_path / "voc")
+    with pytest.raises(FileNotFoundError, match=r"is no prepared data set: no dataset\.json in it"):
+        open_dataset(root)
+    (tmp_path / "voc" / "dataset.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"dataset\.json describes no data set"):
+        open_dataset(tmp_path / "voc")
+
+
+def test_bad_files(root, sbd, tmp_path):
+    def error(kind: type = ValueError) -> str:
+        with pytest.raises(kind) as caught:
+            voc.prepare(root, tmp_path / "voc", sbd, subset=True)
+        assert not (tmp_path / "voc" / "dataset.json").exists()
+        return str(caught.value)
+
+    mask = root / "SegmentationClass" / f"{VAL[0]}.png"
+    write_mask(mask, np.zeros((30, 24), np.uint8))
+    assert "expected 30 x 24 pixels as its image has, found 24 x 30" in error()
+    mask.unlink()
+    assert f"1 of the 2 masks of split 'val' are missing: {mask}" in error(FileNotFoundError)
+    write_mask(mask, mask_of(VAL[0]))
+    image = root / "JPEGImages" / f"{SBD_ONLY[0]}.jpg"
+    content = image.read_bytes()
+    image.write_text("<html>")
+    assert f"{image} cannot be read as an image" in error()
+    image.unlink()
+    assert f"1 of the 5 images of split 'train_aug' are missing: {image}" in error(FileNotFoundError)
+    image.write_bytes(content)
+    small_voc.write_list(root, "val", (VAL[0], VAL[0]))
+    assert f"split 'val' lists {VAL[0]} 2 times" in error()
+    small_voc.write_list(root, "val", VAL)
+    (root / "Annotations" / f"{SBD_ONLY[1]}.xml").unlink()
+    assert f"{SBD_ONLY[1]}.xml" in error(FileNotFoundError)
+
+
+def test_bad_mat_files(sbd, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.mat"):
+        read_mat_mask(tmp_path / "none.mat")
+    cut = tmp_path / "cut.mat"
+    cut.write_bytes((sbd / "cls" / f"{SBD_ONLY[0]}.mat").read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"cut\.mat is no mask of SBD"):
+        read_mat_mask(cut)
+    scipy.io.savemat(tmp_path / "other.mat", {"GTinst": {"Segmentation": np.zeros((2, 2), np.uint8)}})
+    with pytest.raises(ValueError, match=r"other\.mat is no mask of SBD: KeyError\('GTcls'\)"):
+        read_mat_mask(tmp_path / "other.mat")
+    scipy.io.savemat(tmp_path / "labels.mat", {"GTcls": {"Segmentation": np.full((2, 2), 21, np.uint8)}})
+    with pytest.raises(ValueError, match=r"labels\.mat: expected an \(H, W\) array of labels 0..20 or 255"):
+        read_mat_mask(tmp_path / "labels.mat")
+    with pytest.raises(FileNotFoundError, match=r"train\.txt; SBD's root is the folder dataset"):
+        all_ids(tmp_path)

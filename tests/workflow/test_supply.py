@@ -1,0 +1,57 @@
+"""What is installed and run from elsewhere is pinned: packages, the base image, GitHub's actions."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+# Names that torch's build with CUDA brings and one without does not.
+CUDA = re.compile(r"torch|triton|cuda-.+|nvidia-.+")
+
+
+def packages(lock):
+    """Name -> (version, hashes) of what a lock names."""
+    text = (ROOT / "envs" / lock).read_text()
+    blocks = re.findall(r"^([a-z0-9][\w.-]*)==(\S+).*?\n((?:[ ]{4}.*\n)*)", text, re.MULTILINE)
+    return {name: (version, re.findall(r"--hash=sha256:([0-9a-f]{64})", rest)) for name, version, rest in blocks}
+
+
+def workflow_files():
+    return sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "cpu.lock", "pydensecrf.lock"])
+def test_every_package_has_hashes(lock):
+    found = packages(lock)
+    assert found
+    assert [name for name, (_, hashes) in found.items() if not hashes] == []
+
+
+def test_both_locks_agree():
+    everything, without_cuda = packages("requirements.lock"), packages("cpu.lock")
+    assert {name: kept for name, kept in everything.items() if not CUDA.fullmatch(name)} == without_cuda
+
+
+def test_the_image_has_the_cuda_that_torch_is_built_for():
+    base = re.search(r"^ARG BASE_IMAGE=(\S+)$", (ROOT / "docker" / "Dockerfile").read_text(), re.MULTILINE)[1]
+    assert re.fullmatch(r"\S+@sha256:[0-9a-f]{64}", base)
+    version, _ = packages("requirements.lock")["cuda-toolkit"]
+    assert base.startswith("nvidia/cuda:" + ".".join(version.split(".")[:2]) + ".")
+
+
+def test_the_image_gets_what_its_build_copies():
+    ignored = (ROOT / ".dockerignore").read_text().split("\n")
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (ROOT / "docker" / "Dockerfile").read_text(), re.MULTILINE)
+    for path in " ".join(copied).split():
+        assert (ROOT / path).exists()
+        assert f"!{path}" in ignored
+
+
+@pytest.mark.parametrize("path", workflow_files(), ids=lambda path: path.name)
+def test_actions_are_pinned_by_their_commits(path):
+    jobs = yaml.safe_load(path.read_text())["jobs"].values()
+    used = [step["uses"] for job in jobs for step in job["steps"] if "uses" in step]
+    assert used
+    assert [action for action in used if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", action)] == []

@@ -1,0 +1,299 @@
+"""The workflow as its users call it: Snakemake in a process of its own, in an empty folder."""
+
+import csv
+import json
+import os
+import random
+import runpy
+import shutil
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import yaml
+
+from tests.helpers.small_workflow import ROOT, command, environment, snakemake
+
+pytest.importorskip("snakemake")
+TARGETS = [
+    "results/voc_val_miou.csv",
+    "results/voc_val_miou/voc_deit.csv",
+    "results/released/voc_val_miou.csv",
+    "results/voc_test/voc_vitb_hybrid.tar.gz",
+    "results/coco_val_miou.csv",
+    "results/activation_methods.csv",
+    "results/pseudo_label_methods.csv",
+    "results/pseudo_label_quality.csv",
+    "results/map_fusion.csv",
+    "results/start_layer.csv",
+    "results/mining_threshold.csv",
+    "results/multistage_voc_val_miou.csv",
+    "results/recipes.csv",
+    "results/paper.csv",
+    "results/report.html",
+]
+
+
+def test_every_target_resolves_without_data(tmp_path):
+    output = snakemake(tmp_path, "--dry-run", *TARGETS)
+    assert "Missing" not in output.replace("Missing output files", "")
+    jobs = dict(line.split() for line in output.splitlines() if len(line.split()) == 2 and line.split()[1].isdecimal())
+    experiments = yaml.safe_load((ROOT / "config" / "experiments.yaml").read_text())["experiments"]
+    released = sum("checkpoint" in entry for entry in experiments.values())
+    assert int(jobs["train"]) == len(experiments) - released
+    assert int(jobs["convert"]) == released
+    assert not list(tmp_path.glob("re*"))
+
+
+def test_paper_reaches_every_table(tmp_path):
+    output = snakemake(tmp_path, "--dry-run", "results/paper.csv")
+    for target in TARGETS:
+        assert target in output or target in ("results/report.html", "results/voc_val_miou/voc_deit.csv")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sheds": [0]}, "configuration: Additional properties are not allowed ('sheds' was unexpected)"),
+        ({"seeds": []}, "seeds: [] should be non-empty"),
+        (
+            {"experiments": {"voc_deit": {"training": {"epoch": 3}}}},
+            "experiments.voc_deit.training: Additional properties are not allowed ('epoch' was unexpected)",
+        ),
+        (
+            {"experiments": {"voc_deit": {"training": {"rate": -1}}}},
+            "experiments.voc_deit.training.rate: -1 is less than or equal to the minimum of 0",
+        ),
+        (
+            {"experiments": {"voc_deit": {"network": {"backbone": "vitg"}}}},
+            "experiments.voc_deit.network.backbone: 'vitg' is not one of ['vitb_hybrid'",
+        ),
+        (
+            {"experiments": {"voc_deit": {"recipe": "papr"}}},
+            "experiments.voc_deit.recipe: 'papr' is not one of ['released', 'paper']",
+        ),
+        ({"experiments": {"voc_deit": {"extends": "vox"}}}, "there is no 'vox'; did you mean voc"),
+    ],
+)
+def test_wrong_configuration(tmp_path, settings, message):
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(settings))
+    output = snakemake(tmp_path, "--dry-run", "--configfile", "own.yaml", status=1)
+    assert message in output
+    assert "Traceback" not in output
+
+
+def test_an_experiment_that_does_not_exist(tmp_path):
+    output = snakemake(tmp_path, "--dry-run", "results/experiments/voc_diet/val/iou.csv", status=1)
+    assert "there is no 'voc_diet'; did you mean voc_deit" in output
+
+
+def test_saliency_is_made_of_the_split_that_needs_it(tmp_path):
+    """A training needs none of the images that are only scored; another source needs no archive."""
+    target = "results/experiments/voc_deit/val/iou.csv"
+    output = snakemake(tmp_path, "--dry-run", "-p", target)
+    assert "--splits train_aug --source folder" in output
+    assert "--splits val" not in output
+    assert "getam fetch saliency_voc" in output
+    source = "saliency={voc: {source: background}}"
+    output = snakemake(tmp_path, "--dry-run", "-p", "--config", source, "--", target)
+    assert "--splits train_aug --source background --workers" in output
+    assert "saliency_voc" not in output
+    output = snakemake(tmp_path, "--dry-run", "-p", "results/experiments/coco_vitb_hybrid/val/pseudo_label_iou.csv")
+    assert "--splits train --source folder" in output
+    assert "--splits val --source folder" in output
+
+
+def run(folder, small_workflow, *arguments, **options):
+    (folder / "own.yaml").write_text(yaml.safe_dump(small_workflow))
+    return snakemake(folder, "--configfile", "own.yaml", "--cores", 2, *arguments, **options)
+
+
+def rules(output):
+    """Names of the rules that were run."""
+    lines = [line.removeprefix("local") for line in output.splitlines()]
+    return {line[5:-1] for line in lines if line.startswith("rule ") and line.endswith(":")} - {"main_table"}
+
+
+@pytest.mark.slow
+def test_from_nothing_to_table_and_report_and_what_changes_mean(tmp_path, small_workflow):
+    source = tmp_path / "source"
+    subprocess.run(["cp", "-r", *(str(ROOT / part) for part in PARTS), str(source.mkdir() or source)], check=True)
+    folder = tmp_path / "work"
+    folder.mkdir()
+
+    small_workflow |= {"shards": 1, "seeds": [0]}
+
+    def again(*arguments, **changes):
+        return run(folder, {**small_workflow, **changes}, *arguments, source=source)
+
+    again("results/demo/voc_val_miou.csv", "results/demo/report.html")
+    table = folder / "results/demo/voc_val_miou.csv"
+    first = table.read_bytes()
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    for row, what in zip(rows, ("iou", "iou_without_crf", "pseudo_label_iou"), strict=True):
+        assert float(row["reproduced"]) == pytest.approx(100 * float(score(folder, "shapes", what)), abs=0.005)
+    page = (folder / "results/demo/report.html").read_text()
+    for part in ("voc_val_miou.html", "history.svg", "classes_test.svg", "confusion_test.svg", "panels_test.png"):
+        assert part in page
+    provenance = json.loads((folder / "results/demo/experiments/shapes/provenance.json").read_text())
+    assert {"made_from", "versions", "device", "seed", "commit"} <= set(provenance)
+
+    whole = ("results/demo/voc_val_miou.csv", "results/demo/report.html")
+    assert "Nothing to be done" in again(*whole)
+    for path in folder.rglob("*"):
+        if path.is_file() and ".snakemake" not in path.parts:
+            path.touch()
+    assert "Nothing to be done" in again(*whole)
+    for path in source.rglob("*"):
+        path.touch()
+    assert "Nothing to be done" in again(*whole)
+
+    # A comment in the code is no change, another CRF begins with the masks, another rate with the training.
+    phases = source / "getam" / "phases.py"
+    phases.write_text("# a comment\n" + phases.read_text())
+    assert "Nothing to be done" in again(*whole)
+    other = json.loads(json.dumps(small_workflow["experiments"]))
+    other["shapes"]["crf"]["iterations"] = 2
+    found = rules(again("results/demo/voc_val_miou.csv", experiments=other))
+    assert found == {"refine", "score", "table"}
+    other["shapes"]["training"]["rate"] = 2e-3
+    found = rules(again("results/demo/voc_val_miou.csv", "--dry-run", experiments=other))
+    assert found == {"train_first_phase", "train", "predict", "label", "refine", "score", "table"}
+    phases.write_text(phases.read_text().replace("return sum(", "return 1.0 * sum("))
+    found = rules(again("results/demo/voc_val_miou.csv", "--dry-run"))
+    assert {"train_first_phase", "train", "predict"} <= found
+    assert not {"prepare", "saliency"} & found
+    run(folder, small_workflow, "results/demo/voc_val_miou.csv")
+    assert table.read_bytes() == first
+
+    # Of stored predictions the table is made anew without a network.
+    stored = tmp_path / "stored"
+    files = ("experiment.yaml", "weights.safetensors", "provenance.json")
+    for name in (*files, "test/probabilities", "test/pseudo_labels"):
+        kept = Path("results/demo/experiments/shapes", name)
+        (stored / kept).parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (folder / kept).is_dir() else shutil.copy)(folder / kept, stored / kept)
+    allowed = ("prepare", "refine", "score", "table")
+    output = run(stored, small_workflow, "--allowed-rules", *allowed, "--", "results/demo/voc_val_miou.csv")
+    assert rules(output) == set(allowed)
+    assert (stored / "results/demo/voc_val_miou.csv").read_bytes() == first
+
+
+def test_mean_spread_difference_and_state(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "workflow" / "scripts")
+    scores = {"a": 0.712, "a-seed1": 0.724, "b": 0.601, "b-seed1": 0.611}
+    for name, score in scores.items():
+        path = tmp_path / "experiments" / name / "val" / "iou.csv"
+        path.parent.mkdir(parents=True)
+        path.write_text(f"class,iou\nbackground,0.9\nmIoU,{score}\npixel accuracy,0.8\n")
+    common = {"split": "val", "score": "iou", "minus": None, "minus_runs": [], "submission": None, "state": None}
+    common |= {"experiment": "a", "runs": ["a", "a-seed1"], "tolerance": 1.0, "source": "", "note": ""}
+    rows = [
+        {**common, "row": "near", "paper": 71.0},
+        {**common, "row": "far", "paper": 73.0},
+        {**common, "row": "of our own", "paper": None},
+        {**common, "row": "difference", "paper": 11.0, "minus": "b", "minus_runs": ["b", "b-seed1"]},
+        {**common, "row": "server", "paper": 72.3, "experiment": None, "runs": [], "submission": "a"},
+        {**common, "row": "never", "paper": 64.7, "experiment": None, "runs": [], "state": "not run: no network"},
+    ]
+    output = SimpleNamespace(csv=tmp_path / "table.csv")
+    params = SimpleNamespace(experiments=tmp_path / "experiments", rows=rows, title="t")
+    call = SimpleNamespace(output=_Files(output, []), params=params, log=[tmp_path / "log"])
+    runpy.run_path(str(ROOT / "workflow" / "scripts" / "table.py"), {"snakemake": call})
+    found = {row["row"]: row for row in csv.DictReader(output.csv.read_text().splitlines())}
+    near = found["near"]
+    assert [near[key] for key in ("paper", "reproduced", "difference", "tolerance", "state", "seeds")] == [
+        "71.0",
+        "71.8",
+        "0.8",
+        "1.0",
+        "reproduced",
+        "2",
+    ]
+    assert float(near["spread"]) == pytest.approx(1.2 / 2**0.5, abs=0.005)
+    assert (found["far"]["difference"], found["far"]["state"]) == ("-1.2", "differs")
+    assert (found["of our own"]["difference"], found["of our own"]["state"]) == ("", "measured, nothing published")
+    assert float(found["difference"]["reproduced"]) == pytest.approx(11.2, abs=0.005)
+    assert (found["difference"]["experiment"], found["difference"]["state"]) == ("a - b", "reproduced")
+    assert found["server"]["state"] == "not reproducible: only the evaluation server can score voc_test/a.tar.gz"
+    assert (found["never"]["reproduced"], found["never"]["state"]) == ("", "not run: no network")
+
+
+class _Files(list):
+    """Snakemake's output: by name, and in order."""
+
+    def __init__(self, named, others):
+        super().__init__([named.csv, *others])
+        self.csv = named.csv
+
+
+PARTS = ("Snakefile", "workflow", "config", "getam", "csrc", "profiles")
+
+
+def score(folder, name, what):
+    lines = (folder / f"results/demo/experiments/{name}/test/{what}.csv").read_text().splitlines()
+    return dict(csv.reader(lines))["mIoU"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there(tmp_path, small_workflow):
+    small_workflow |= {"device": "cuda", "experiments": {"shapes": small_workflow["experiments"]["shapes"]}}
+    output = run(tmp_path, small_workflow, "--retries", 0, status=1)
+    assert "getam: error: device: GPU 0 is asked for" in output
+    assert "auto and cpu do without" in output
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments(tmp_path, small_workflow):
+    """Snakemake or the trainer dies five times; the same command ends with the table of an undisturbed run."""
+    small_workflow |= {"seeds": [0], "shards": 1}
+    table = small_workflow["tables"]["voc_val_miou"]
+    table["rows"] = table["rows"][:1]
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    for folder in (undisturbed, killed):
+        folder.mkdir()
+    started = time.monotonic()
+    run(undisturbed, small_workflow)
+    seconds = time.monotonic() - started
+    chance = random.Random(0)
+    (killed / "own.yaml").write_text(yaml.safe_dump(small_workflow))
+    kills = 0
+    for attempt in range(5):
+        process = subprocess.Popen(
+            command("--cores", 2, "--configfile", "own.yaml"),
+            cwd=killed,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(chance.uniform(0.05, 0.25) * seconds)
+        kills += process.poll() is None
+        for victim in trainers(killed) if attempt % 2 else []:
+            with suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
+        # Without its trainer, if that is not dead: an orphan goes on beside the next call.
+        process.kill()
+        process.wait()
+    assert kills >= 4
+    run(killed, small_workflow)
+    result = "results/demo/voc_val_miou.csv"
+    assert (killed / result).read_bytes() == (undisturbed / result).read_bytes()
+
+
+def trainers(folder):
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if b"train" in words and (process / "cwd").readlink() == folder:
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found

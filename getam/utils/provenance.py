@@ -84,6 +84,7 @@ def modules_of_step(*modules: str) -> set[str]:
     return found
 
 
+@cache
 def _imports(source: str) -> list[str]:
     """Modules of this package that a source imports, inside functions too."""
     names = []
@@ -119,6 +120,7 @@ def _source(name: str) -> str:
     return _path(name).read_text(encoding="utf-8")
 
 
+@cache
 def _outline(source: str) -> str:
     """The code without comments, docstrings and layout, written alike by every version of Python.
 

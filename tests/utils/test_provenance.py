@@ -1,11 +1,17 @@
 import json
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
 
 from getam.utils import provenance
 from getam.utils.provenance import environment, modules_of_step, step_digest
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_steps_are_built_on_what_they_import():
@@ -50,26 +56,98 @@ def test_code_is_the_same_to_every_version_of_python():
     assert provenance._outline(source) == OUTLINE
 
 
-@pytest.mark.parametrize(
-    ("module", "counts"),
-    [
-        ("method.losses", True),
-        ("method.activation", True),
-        ("training.launch", True),
-        ("evaluation.submission", False),
-        ("cli.train", False),
-        ("utils.files", False),
-    ],
-)
-def test_changed_code_is_another_step(monkeypatch, module, counts):
-    source = provenance._source
-    before = step_digest("getam.training.launch")
+@pytest.fixture
+def copied_package(tmp_path, monkeypatch):
+    """A copy of the package and of csrc/, which the digests are computed from; its files may be edited."""
+    checkout = tmp_path / "checkout"
+    shutil.copytree(ROOT / "getam", checkout / "getam", ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    shutil.copytree(ROOT / "csrc", checkout / "csrc")
+    monkeypatch.setattr(provenance, "_FOLDER", checkout / "getam")
+    forget_sources()
+    yield checkout
+    forget_sources()
+
+
+def forget_sources():
     step_digest.cache_clear()
-    monkeypatch.setattr(
-        provenance, "_source", lambda name: source(name) + ("\nX = 1\n" if name == f"getam.{module}" else "")
-    )
-    assert (step_digest("getam.training.launch") != before) == counts
-    step_digest.cache_clear()
+    provenance._is_module.cache_clear()
+
+
+def digest(step):
+    forget_sources()
+    return step_digest(*(f"getam.{module}" for module in step.split(" + ")))
+
+
+STEPS = yaml.safe_load((ROOT / "tests" / "steps.yaml").read_text())
+LATTICE = sorted(path.name for path in (ROOT / "csrc").iterdir() if path.suffix in (".cpp", ".h", ".toml"))
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_an_edit_counts_where_it_belongs(copied_package, step):
+    before, covered = digest(step), STEPS[step].split()
+    outside = "cli.command" if "cli.command" not in covered else "cli.options"
+    for module, counts in ((covered[0], True), (covered[-1], True), (outside, False), ("utils.files", False)):
+        path = copied_package.joinpath("getam", *module.split(".")).with_suffix(".py")
+        source = path.read_text()
+        path.write_text(source + "\nX = 1\n")
+        assert (digest(step) != before) == counts, module
+        path.write_text(source + "\n# only a comment\n")
+        assert digest(step) == before, module
+
+
+@pytest.mark.parametrize("name", LATTICE)
+def test_every_source_of_the_lattice_counts(copied_package, name):
+    steps = ("training.launch", "evaluation.masks", "evaluation.scores")
+    before = [digest(step) for step in steps]
+    path = copied_package / "csrc" / name
+    path.write_text(path.read_text() + "\n")
+    assert [digest(step) != old for step, old in zip(steps, before, strict=True)] == [True, True, False]
+
+
+def test_what_a_build_leaves_does_not_count(copied_package):
+    before = digest("evaluation.masks")
+    for name in ("kernels.o", "libgetam.so", ".kernels.cpp.swp", "README.md"):
+        (copied_package / "csrc" / name).write_bytes(b"anything")
+    assert digest("evaluation.masks") == before
+
+
+def test_an_installed_package_has_the_digests_of_its_checkout(copied_package):
+    before = {step: digest(step) for step in ("training.launch", "evaluation.masks")}
+    (copied_package / "csrc").rename(copied_package / "getam" / "lattice" / "csrc")
+    assert {step: digest(step) for step in before} == before
+    shutil.rmtree(copied_package / "getam" / "lattice" / "csrc")
+    with pytest.raises(FileNotFoundError, match="sources of the lattice, csrc/, are neither in it nor beside it"):
+        digest("evaluation.masks")
+
+
+@pytest.mark.slow
+def test_a_built_package_has_the_digests_of_its_checkout(tmp_path):
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    sources = tmp_path / "sources"  # a build leaves folders beside what it builds
+    for name in ("getam", "csrc"):
+        shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
+        shutil.copy(ROOT / name, sources)
+    subprocess.run([*install, "--target", str(tmp_path / "site"), str(sources)], check=True)
+    code = "from getam.utils.provenance import *; print(step_digest('getam.evaluation.masks'), lattice_sources()[0])"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+    installed, source = found.split()
+    assert Path(source).is_relative_to(tmp_path / "site")
+    assert installed == step_digest("getam.evaluation.masks")
+
+
+@pytest.mark.parametrize("name", ["getam.training", "getam.data.saliency", "getam"])
+def test_packages_have_no_digest(name):
+    # An `__init__` computes nothing: its digest would never change.
+    with pytest.raises(ValueError, match=f"step digest of '{name}': it is a package: name its modules"):
+        step_digest(name)
+
+
+def test_unknown_modules_have_no_digest():
+    with pytest.raises(ValueError, match="'getam.nope': it is not a module of getam"):
+        step_digest("getam.nope")
 
 
 def test_commit_from_the_environment_where_there_is_no_checkout(monkeypatch):

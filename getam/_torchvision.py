@@ -1,12 +1,11 @@
 """Lets torchvision be imported beside a CPU build of torch.
 
-timm imports torchvision, and the wheel of torchvision on the package index is compiled for CUDA: beside a torch without
-CUDA its operator library does not load, and ``import torchvision`` then stops because it wants to describe the
-operators ``torchvision::nms`` and ``torchvision::qnms`` that nobody has declared. Neither is ever called here, so
-declaring them is all it takes. Where the library does load it declares them itself, and nothing is done.
+timm imports torchvision, and the wheel of torchvision on the package index is compiled for CUDA. Beside a torch without
+CUDA its operator library does not load, and ``import torchvision`` fails because the operators ``torchvision::nms`` and
+``torchvision::qnms`` are not declared. Neither is ever called here, so it is enough to declare them. If the library
+loads, it declares them itself and nothing is done.
 
-It is done when torchvision is about to be imported, by whomever, so that importing this package alone does not wait for
-torch.
+The check runs when torchvision is first imported, so that importing this package alone does not load torch.
 """
 
 import sys
@@ -21,13 +20,13 @@ _SCHEMAS = {
 
 
 def prepare_import() -> None:
-    """Sees to it that torchvision can be imported from now on."""
+    """Installs the import hook that declares the missing operators."""
     if not any(isinstance(finder, _Notice) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Notice())
 
 
 class _Notice(MetaPathFinder):
-    """Finds nothing, but is asked first when something is imported."""
+    """Finds no module; Python asks it before each import, so it can act before torchvision's."""
 
     def find_spec(self, fullname, path=None, target=None) -> None:
         if fullname == "torchvision":

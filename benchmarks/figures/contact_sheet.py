@@ -1,4 +1,4 @@
-"""A sheet of a prepared data set's images with their saliency and their masks, to be looked at.
+"""A sheet of a prepared data set's images with their saliency maps and masks.
 
 python -m benchmarks.figures.contact_sheet DATASET PNG [--split val] [--saliency FOLDER]
 """

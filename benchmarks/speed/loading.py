@@ -1,10 +1,10 @@
-"""Training views per second and worker, against the loop that code for this task usually has.
+"""Training views per second and worker, compared with the loop that is usual in code for this task.
 
     python -m benchmarks.speed.loading DATASET [--split train_aug] [--crop 256]
 
-The usual loop turns the resized image into floats, normalises, flips and pads it in numpy, and hands over the network's
-input and, for what works on colours, the image it gets back from that. Ours stays in bytes; the device normalises. Both
-read the same photographs, take every pixel as salient, and run in the same DataLoader, in turns.
+The usual loop converts the resized image to floats, normalises, flips and pads it in numpy, and returns the network's
+input and, for steps that need colours, the image recovered from it. Ours stays in uint8; the device normalises. Both
+read the same photographs, treat every pixel as salient, and run in the same DataLoader, in turns.
 """
 
 import argparse
@@ -80,7 +80,7 @@ def ours(split: Split, crop: int) -> DataLoader:
 
 
 def seconds(batches: DataLoader, count: int) -> float:
-    """Seconds for `count` batches, from the second one on: the first waits for the worker to start."""
+    """Seconds for `count` batches after the first, which waits for the worker to start."""
     iterator = iter(batches)
     next(iterator)
     start = time.perf_counter()

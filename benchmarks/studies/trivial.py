@@ -1,9 +1,9 @@
-"""How far labellings come that know nothing of shape or pattern: what any result on a data set has to be compared with.
+"""Baselines that ignore shape and pattern: the mIoU that a result on a data set has to be compared with.
 
     python -m benchmarks.studies.trivial DATASET
 
-Each labelling is fitted to the masks of one split, which the method never sees, and scored on another: so they are
-better than anything of their kind could be from image-level labels.
+Each labelling is fitted to the masks of one split, which the method never sees, and scored on another. So it is an
+upper bound on the same labelling fitted to image-level labels.
 """
 
 import argparse
@@ -42,12 +42,12 @@ def nearest_mean_colour(split: Split, num_classes: int) -> Labelling:
 
 
 def commonest_by_colour(split: Split, num_classes: int) -> Labelling:
-    """The class that has most of the pixels of a colour, every class weighing the same."""
+    """The most frequent class of each colour; every class has the same weight."""
     return _commonest(split, num_classes, lambda image: (image // (256 // _BINS)) @ (_BINS**2, _BINS, 1), _BINS**3)
 
 
 def commonest_by_place(split: Split, num_classes: int) -> Labelling:
-    """The class that has most of the pixels of a place, every class weighing the same."""
+    """The most frequent class of each position; every class has the same weight."""
 
     def place(image: np.ndarray) -> np.ndarray:
         rows, columns = (np.arange(length) * _PLACES // length for length in image.shape[:2])
@@ -74,7 +74,7 @@ LABELLINGS = {
 
 
 def score(labelling: Labelling, split: Split, num_classes: int, classes_known: bool = False) -> float:
-    """mIoU on a split. With `classes_known` a pixel of a class that the image has not is background."""
+    """mIoU on a split. With `classes_known`, a class that is not in the image's labels becomes background."""
     matrix = ConfusionMatrix(num_classes + 1)
     for i, (image, mask) in enumerate(_pixels(split)):
         found = labelling(image)

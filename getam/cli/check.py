@@ -1,4 +1,4 @@
-"""`getam check`: reads every file of a prepared data set and says what is in it."""
+"""`getam check`: reads every file of a prepared data set and prints statistics and problems."""
 
 import argparse
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from getam.cli.options import HelpFormatter, add_workers
 from getam.data.dataset import DataSet, open_dataset
 from getam.data.inspection import SplitReport, check_split
+from getam.utils.checks import shortened
 
 _MOST_SHOWN = 20
 
@@ -14,12 +15,12 @@ def add(commands) -> None:
     """Adds `check` to the commands."""
     parser = commands.add_parser(
         "check",
-        help="read every file of a prepared data set and say what is in it",
+        help="read every file of a prepared data set; print statistics and problems",
         description="Decodes every image, mask and saliency map; compares sizes, and labels with masks.",
         formatter_class=HelpFormatter,
     )
     parser.add_argument("dataset", type=Path, help="folder that `getam prepare` has written")
-    parser.add_argument("--splits", nargs="+", help="these alone (default: all)")
+    parser.add_argument("--splits", nargs="+", help="only these splits (default: all)")
     parser.add_argument("--saliency", type=Path, help="folder of <id>.png that `getam saliency` has written")
     add_workers(parser)
     parser.set_defaults(run=_run)
@@ -33,8 +34,8 @@ def _run(options: argparse.Namespace) -> None:
     _print(dataset, facts)
     problems = [problem for found in facts.values() for problem in found.problems]
     if problems:
-        more = [f"and {len(problems) - _MOST_SHOWN} more"] if len(problems) > _MOST_SHOWN else []
-        raise ValueError("\n  ".join([f"{len(problems)} images cannot be used:", *problems[:_MOST_SHOWN], *more]))
+        shown = shortened(problems, _MOST_SHOWN, "\n  ")
+        raise ValueError(f"{len(problems)} images cannot be used:\n  {shown}")
 
 
 def _print(dataset: DataSet, facts: dict[str, SplitReport]) -> None:

@@ -11,6 +11,7 @@ from getam.cli.options import HelpFormatter, add_device
 from getam.config.choices import METHODS
 from getam.data.images import read_image
 from getam.data.visualisation import overlay_map
+from getam.utils.checks import suggestion
 from getam.utils.files import written
 from getam.utils.hardware import choose_device
 
@@ -81,8 +82,7 @@ def _index(name: str, names: list[str]) -> int:
     if name.isdecimal():
         return int(name)
     if name not in names:
-        shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-        raise ValueError(f"explain: no class {name!r}; the network knows {shown}")
+        raise ValueError(f"explain: no class {name!r}; {suggestion(name, names)}")
     return names.index(name)
 
 

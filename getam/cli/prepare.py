@@ -1,4 +1,4 @@
-"""`getam prepare`: unpacked archives, or nothing at all, to a prepared data set."""
+"""`getam prepare`: writes a prepared data set from unpacked archives, or draws shapes."""
 
 import argparse
 from collections.abc import Callable
@@ -12,11 +12,11 @@ from getam.utils.files import locked, read_json
 
 
 def add(commands) -> None:
-    """Adds `prepare` to the commands, with a verb of its own for each data set."""
+    """Adds `prepare` to the commands, with a subcommand for each data set."""
     parser = commands.add_parser(
         "prepare",
         help="lists, image-level labels and masks of a data set",
-        description="Writes dataset.json and a list per split: the images, what is in them, where they lie.",
+        description="Writes dataset.json and a list per split: image ids, their classes, and the folders of the files.",
     )
     datasets = parser.add_subparsers(required=True, metavar="DATASET")
     _add_voc(datasets)
@@ -30,66 +30,40 @@ def _add_voc(datasets) -> None:
     parser.add_argument("--sbd", type=Path, help="the folder dataset of SBD's unpacked archive, for train_aug")
     parser.add_argument("--test", type=Path, help="the folder VOC2012 of the unpacked test archive")
     _add_common(parser)
-    parser.set_defaults(
-        run=lambda options: _prepare(
-            options.output,
-            lambda: voc.prepare(
-                options.root,
-                options.output,
-                options.sbd,
-                options.test,
-                options.subset,
-                _sources(options.manifests),
-                options.workers,
-            ),
-        )
-    )
+    parser.set_defaults(run=_prepare, prepare=lambda options: _from_archives(options, voc.prepare, "sbd", "test"))
 
 
 def _add_coco(datasets) -> None:
     parser = _add_dataset(datasets, "coco", "COCO 2014, semantic masks rendered from the instances")
     parser.add_argument("root", type=Path, help="the folder of train2014, val2014 and annotations")
     parser.add_argument(
-        "--crowd", choices=coco.CROWD, default="class", help="what a crowd region becomes: its class, or unknown (255)"
+        "--crowd",
+        choices=coco.CROWD,
+        default="class",
+        help="how a crowd region is drawn: as its class, or as unknown (255)",
     )
     _add_common(parser)
-    parser.set_defaults(
-        run=lambda options: _prepare(
-            options.output,
-            lambda: coco.prepare(
-                options.root,
-                options.output,
-                options.crowd,
-                options.subset,
-                _sources(options.manifests),
-                options.workers,
-            ),
-        )
-    )
+    parser.set_defaults(run=_prepare, prepare=lambda options: _from_archives(options, coco.prepare, "crowd"))
 
 
 def _add_shapes(datasets) -> None:
-    parser = _add_dataset(datasets, "shapes", "drawn on the spot, for trying the chain")
+    parser = _add_dataset(datasets, "shapes", "synthetic images, for trying the chain")
     for field in fields(shapes.ShapesSettings):
         parser.add_argument(f"--{field.name}", type=int, default=field.default, help=_SHAPES_HELP[field.name])
     add_workers(parser)
-    parser.set_defaults(
-        run=lambda options: _prepare(
-            options.output,
-            lambda: shapes.prepare(
-                options.output,
-                shapes.ShapesSettings(options.side, options.train, options.val, options.test, options.seed),
-                options.workers,
-            ),
-        )
-    )
+    parser.set_defaults(run=_prepare, prepare=_draw_shapes)
+
+
+def _draw_shapes(options: argparse.Namespace) -> DataSet:
+    settings = {field.name: getattr(options, field.name) for field in fields(shapes.ShapesSettings)}
+    return shapes.prepare(options.output, shapes.ShapesSettings(**settings), options.workers)
 
 
 _SHAPES_HELP = {
     "side": "images are squares of this side, in pixels",
     "train": "images to train on",
-    "val": "images to score on",
-    "test": "images to score on once",
+    "val": "images to evaluate on",
+    "test": "images of the test split",
     "seed": "another seed draws another data set",
 }
 
@@ -102,12 +76,25 @@ def _add_dataset(datasets, name: str, about: str) -> argparse.ArgumentParser:
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--subset", action="store_true", help="the root is a part of it: do not insist on the published counts"
+        "--subset", action="store_true", help="the root is a part of the data set: do not check the published counts"
     )
     parser.add_argument(
-        "--manifests", type=Path, nargs="*", default=(), help="what `getam unpack` wrote, to be kept in the description"
+        "--manifests",
+        type=Path,
+        nargs="*",
+        default=(),
+        help="JSON files of `getam unpack`; their checksums are kept in dataset.json",
     )
     add_workers(parser)
+
+
+def _from_archives(options: argparse.Namespace, prepare: Callable[..., DataSet], *own: str) -> DataSet:
+    """Calls `prepare` of a data set; `own` are the options that only this data set has."""
+    settings = {name: getattr(options, name) for name in own}
+    sources = _sources(options.manifests)
+    return prepare(
+        options.root, options.output, subset=options.subset, sources=sources, workers=options.workers, **settings
+    )
 
 
 def _sources(manifests: list[Path]) -> list[dict]:
@@ -115,9 +102,9 @@ def _sources(manifests: list[Path]) -> list[dict]:
     return [{key: manifest[key] for key in ("archive", "sha256") if key in manifest} for manifest in read]
 
 
-def _prepare(folder: Path, prepare: Callable[[], DataSet]) -> None:
-    with locked(folder):
-        dataset = prepare()
+def _prepare(options: argparse.Namespace) -> None:
+    with locked(options.output):
+        dataset = options.prepare(options)
     for split in dataset.splits.values():
         known = " and ".join(
             what for what, there in (("labels", split.labels is not None), ("masks", split.masks)) if there

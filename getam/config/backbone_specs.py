@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from getam.utils.checks import suggestion
+
 
 @dataclass(frozen=True)
 class BackboneSpec:
@@ -53,7 +55,7 @@ BACKBONES: dict[str, BackboneSpec] = {
 
 
 def backbone_spec(backbone: str) -> BackboneSpec:
-    """The entry of `BACKBONES`; an unknown name is a ValueError that lists the known ones."""
+    """The entry of `BACKBONES`; a ValueError for an unknown name."""
     if backbone not in BACKBONES:
-        raise ValueError(f"unknown backbone {backbone!r}; known are {', '.join(BACKBONES)}")
+        raise ValueError(f"unknown backbone {backbone!r}; {suggestion(backbone, BACKBONES)}")
     return BACKBONES[backbone]

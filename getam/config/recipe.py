@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from getam.config.backbone_specs import backbone_spec, released_start_layer
+from getam.utils.checks import suggestion
 
 Side = Literal["released", "paper"]
 
@@ -91,9 +92,9 @@ def load_recipe(name: str, **overrides: str | float) -> Recipe:
         ValueError: an unknown preset, an unknown setting or an impossible value.
     """
     if name not in PRESETS:
-        raise ValueError(f"unknown recipe {name!r}; known are {', '.join(PRESETS)}")
+        raise ValueError(f"unknown recipe {name!r}; {suggestion(name, PRESETS)}")
     known = [field.name for field in fields(Recipe)]
     for key in overrides:
         if key not in known:
-            raise ValueError(f"unknown setting {key!r} of a recipe; known are {', '.join(known)}")
+            raise ValueError(f"unknown setting {key!r} of a recipe; {suggestion(key, known)}")
     return replace(PRESETS[name], **overrides)

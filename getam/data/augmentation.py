@@ -9,7 +9,7 @@ from torch import Tensor
 
 from getam.constants import IMAGE_MEAN
 
-# What is zero after normalisation, rounded to 8 bits; the validity mask makes it exactly zero.
+# ImageNet's mean colour in 8 bits: almost zero after normalisation; the validity mask makes it exactly zero.
 _PADDING = torch.tensor(IMAGE_MEAN).mul(255).round().to(torch.uint8)[:, None, None]
 
 
@@ -24,15 +24,14 @@ class View(NamedTuple):
 def random_view(image_rgb: np.ndarray, saliency: np.ndarray, crop: int, generator: np.random.Generator) -> View:
     """A crop of `crop` x `crop` pixels of an image and its saliency map.
 
-    The long side is resized to a random length from int(0.9 crop) to int(crop / 0.875), the image by an antialiased
-    bilinear filter (which one the released code uses is not known), the saliency by its nearest pixel. Where the result
-    is smaller than the crop it lies at a random place of it, the image padded with the mean colour, the saliency with
-    0.
+    The long side is resized to a random length from int(0.9 crop) to int(crop / 0.875): the image by an antialiased
+    bilinear filter (the released code's filter is not known), the saliency map by nearest neighbour. A result that is
+    smaller than the crop is placed at random inside it; the image is padded with the mean colour, the saliency with 0.
 
     Args:
         image_rgb: uint8 (H, W, 3).
         saliency: uint8 (H, W).
-        generator: the only source of chance.
+        generator: the only source of randomness.
     """
     long_side = int(generator.integers(int(0.9 * crop), int(crop / 0.875) + 1))
     image, marked = _resized(image_rgb, saliency, long_side)
@@ -43,7 +42,7 @@ def random_view(image_rgb: np.ndarray, saliency: np.ndarray, crop: int, generato
 
 
 def centred_view(image_rgb: np.ndarray, saliency: np.ndarray, crop: int) -> View:
-    """The whole image and its saliency map without chance: the long side is `crop`, the other one padded equally."""
+    """The whole image and its saliency map, without randomness: long side `crop`, the other side padded equally."""
     image, marked = _resized(image_rgb, saliency, crop)
     return _placed(image, marked, crop, [_overlap(length, crop, (crop - length) // 2) for length in marked.shape])
 
@@ -52,7 +51,7 @@ def _resized(image_rgb: np.ndarray, saliency: np.ndarray, long_side: int) -> tup
     """uint8 (3, h, w) and (h, w)."""
     scale = long_side / max(saliency.shape)
     size = [max(1, round(length * scale)) for length in saliency.shape]
-    # In bytes: torch's filter for them takes a quarter of Pillow's time.
+    # On uint8, torch's filter takes a quarter of Pillow's time.
     image = F.interpolate(torch.from_numpy(image_rgb).permute(2, 0, 1)[None], size, mode="bilinear", antialias=True)[0]
     marked = F.interpolate(torch.from_numpy(saliency)[None, None], size, mode="nearest-exact")[0, 0]
     return image, marked
@@ -72,7 +71,7 @@ def _placed(image: Tensor, marked: Tensor, crop: int, places: list[tuple[slice, 
 
 
 def _overlap(length: int, crop: int, offset: int) -> tuple[slice, slice]:
-    """Which part of an axis is taken, and where in the crop it lies."""
+    """Two slices of one axis: the part of the image that is copied, and its place in the crop."""
     if length <= crop:
         return slice(0, length), slice(offset, offset + length)
     return slice(offset, offset + crop), slice(0, crop)

@@ -1,10 +1,10 @@
 """COCO 2014 in its own layout: train2014, val2014, annotations/instances_{train,val}2014.json.
 
 COCO has instances, not semantic masks, and several incompatible renderings circulate. Ours: instances are drawn from
-the largest to the smallest, so that the smaller one lies on top, its area being its number of pixels; of two of the
-same area the one with the higher annotation id lies on top. A crowd region is drawn as its class (`crowd="class"`) or
-as 255, unknown (`crowd="ignore"`), by the same rule. The image-level labels are the classes of all instances, crowds
-included. Images without any are listed apart.
+the largest to the smallest, so that the smaller one lies on top. The area is the number of pixels; of two instances
+with the same area the one with the higher annotation id lies on top. A crowd region is drawn by the same rule, as its
+class (`crowd="class"`) or as 255, unknown (`crowd="ignore"`). The image-level labels are the classes of all instances,
+crowds included. Images without instances are separate splits.
 """
 
 import json
@@ -53,9 +53,9 @@ def prepare(
 
     Args:
         root: the folder of train2014, val2014 and annotations.
-        crowd: what a crowd region becomes in the masks.
-        subset: whether `root` is a part of COCO, so that the published numbers of images are not insisted on.
-        sources: what is known of the archives, for the description.
+        crowd: how a crowd region is drawn in the masks: `class` or `ignore`.
+        subset: `root` is a part of COCO: do not check the published numbers of images.
+        sources: names and checksums of the archives, kept in the description.
 
     Raises:
         FileNotFoundError, ValueError: something is missing, unreadable, or not as many as published; the message names
@@ -65,7 +65,7 @@ def prepare(
     splits, digests, classes = [], {}, None
     for name in COUNTS:
         path = root / "annotations" / f"instances_{name}2014.json"
-        # The annotations of one split are large: they are gone before the next are read.
+        # The annotations of one split are large: a function of its own frees them before the next are read.
         found, found_digests, names = _prepare_split(path, name, folder, crowd, subset, workers)
         if classes not in (None, names):
             raise ValueError(f"{path} has other categories than the other split")
@@ -79,7 +79,7 @@ def prepare(
 def _prepare_split(
     path: Path, name: str, folder: Path, crowd: str, subset: bool, workers: int
 ) -> tuple[list[Split], dict[str, str], tuple[str, ...]]:
-    """The images of one file of annotations with and without objects, the digests of their masks, the class names."""
+    """Of one file of annotations: the splits with and without objects, the digests of their masks, the class names."""
     classes, images = read_instances(path)
     chosen = {name: [image for image in images if image.instances]}
     chosen[f"{name}_without_objects"] = [image for image in images if not image.instances]
@@ -108,7 +108,7 @@ def read_instances(path: Path) -> tuple[tuple[str, ...], list[Image]]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no such file, or an annotation refers to what is not in it.
+        ValueError: it is not such a file, or an annotation refers to an image or a category that it does not list.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no annotations {path}; the root is the folder of train2014, val2014 and annotations")
@@ -164,7 +164,7 @@ def render_mask(image: Image, crowd: str = "class") -> np.ndarray:
 
 
 def _pixels(instance: dict, size: tuple[int, int]) -> np.ndarray:
-    """bool (H, W), the instance's pixels: COCO has polygons, and runs as numbers or as text."""
+    """bool (H, W), the instance's pixels. COCO stores polygons, or run lengths as numbers or as compressed text."""
     outline = instance["segmentation"]
     try:
         if isinstance(outline, list):
@@ -173,7 +173,7 @@ def _pixels(instance: dict, size: tuple[int, int]) -> np.ndarray:
             raise ValueError(f"its size is {outline['size']}, the image's {list(size)}")
         if isinstance(outline["counts"], list):
             if sum(outline["counts"]) != size[0] * size[1]:
-                raise ValueError(f"its runs cover {sum(outline['counts'])} pixels")  # decoded, the rest would be chance
+                raise ValueError(f"its runs cover {sum(outline['counts'])} pixels")  # the rest would be undefined
             outline = rle.frPyObjects(outline, *size)
         return rle.decode(outline) > 0
     except Exception as error:  # pycocotools raises plain Exception

@@ -1,11 +1,11 @@
-"""A data set, prepared: one folder that says which images there are, what is in them, and where they lie.
+"""A prepared data set: one folder with the splits, the image-level labels, and where images and masks are stored.
 
     dataset.json    name, classes in the order of the labels 1..C, rules, sources, and for each split the folders of its
                     images and masks, its number of images and the sha256 of its list
     <split>.csv     id, classes (separated by |): one line per image
 
-The photographs stay where they were unpacked. Folders inside the prepared one, and those that were given as relative
-paths, are kept relative to it, so that all can be moved together.
+The photographs stay where they were unpacked. Folders inside the prepared one, and folders given as relative paths, are
+stored relative to it, so that everything can be moved together.
 """
 
 import csv
@@ -21,11 +21,12 @@ from pathlib import Path
 import numpy as np
 
 from getam.data.images import image_size, mask_size, read_mask
-from getam.utils.files import check_present, read_json, write_json, write_text
+from getam.utils.checks import suggestion
+from getam.utils.files import check_present, csv_text, read_json, write_json, write_text
 from getam.utils.progress import progress
 
 DESCRIPTION = "dataset.json"
-_ID = re.compile(r"[\w.-]+")  # what is safe in paths and lists
+_ID = re.compile(r"[\w.-]+")  # safe in paths and lists
 _SEPARATOR = "|"  # some of COCO's class names have spaces, none has this
 
 
@@ -35,7 +36,7 @@ class Split:
 
     Attributes:
         ids: the M file names without their suffix, in the order of the list.
-        labels: float32 (M, C), 1 for the classes that are in the image; None where nobody has published them.
+        labels: float32 (M, C), 1 for the classes that are in the image; None if they are not published.
         images: folder of <id><image_suffix>.
         masks: folder of <id>.png with labels 0..C and 255, or None.
     """
@@ -81,12 +82,13 @@ class DataSet:
             ValueError: there is none of this name.
         """
         if name not in self.splits:
-            raise ValueError(f"{self.folder}: no split {name!r}; it has {', '.join(self.splits)}")
+            raise ValueError(f"{self.folder}: no split {name!r}; {suggestion(name, self.splits)}")
         return self.splits[name]
 
 
 def begin_dataset(folder: Path, name: str) -> None:
-    """Takes away the old description before files it describes are overwritten: half of them would pass for a whole.
+    """Removes the old description before its files are overwritten, so that a half-written data set is not taken for a
+    complete one.
 
     Raises:
         ValueError: the folder holds another data set.
@@ -102,7 +104,7 @@ def begin_dataset(folder: Path, name: str) -> None:
 def write_dataset(
     folder: Path, name: str, classes: Sequence[str], splits: Iterable[Split], about: dict[str, object]
 ) -> DataSet:
-    """Checks that every file is there with the size it must have, and writes the lists, then the description.
+    """Checks that every file exists and has the right size, and writes the lists, then the description.
 
     Raises:
         FileNotFoundError: an image or a mask is missing.
@@ -136,26 +138,28 @@ def open_dataset(folder: Path | str) -> DataSet:
 
     Raises:
         FileNotFoundError: the folder holds no prepared data set.
-        ValueError: a file of it has been changed or is no such description.
+        ValueError: one of its files has been changed, or the description is not valid.
     """
     folder = Path(folder)
     path = folder / DESCRIPTION
     if not path.is_file():
-        raise FileNotFoundError(f"{folder} is no prepared data set: no {DESCRIPTION} in it; `getam prepare` writes one")
+        raise FileNotFoundError(
+            f"{folder} is not a prepared data set: no {DESCRIPTION} in it; `getam prepare` writes one"
+        )
     description = read_json(path)
     try:
         classes = tuple(description["classes"])
         splits = {name: _read_split(folder, name, classes, entry) for name, entry in description["splits"].items()}
         return DataSet(folder, description["name"], classes, splits)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} describes no data set: {error!r}; prepare it anew") from error
+        raise ValueError(f"{path} does not describe a data set: {error!r}; run `getam prepare` again") from error
 
 
 def _read_split(folder: Path, name: str, classes: tuple[str, ...], entry: dict) -> Split:
     path = folder / f"{name}.csv"
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != entry["sha256"]:
-        raise ValueError(f"{path} is not the list that {DESCRIPTION} describes; prepare the data set anew")
+        raise ValueError(f"{path} is not the list that {DESCRIPTION} describes; run `getam prepare` again")
     rows = list(csv.DictReader(io.StringIO(content.decode())))
     labels = None
     if entry["labelled"]:
@@ -169,31 +173,29 @@ def _read_split(folder: Path, name: str, classes: tuple[str, ...], entry: dict) 
 
 
 def _as_csv(split: Split, classes: Sequence[str]) -> str:
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("id", "classes"))
+    rows = [("id", "classes")]
     for i, name in enumerate(split.ids):
         present = [] if split.labels is None else np.flatnonzero(split.labels[i])
-        rows.writerow((name, _SEPARATOR.join(classes[c] for c in present)))
-    return text.getvalue()
+        rows.append((name, _SEPARATOR.join(classes[c] for c in present)))
+    return csv_text(rows)
 
 
 def _reference(path: Path, folder: Path) -> str:
     if path.is_absolute() and not path.is_relative_to(folder.absolute()):
         return str(path)
     reference = os.path.relpath(path, folder)
-    if not (folder / reference).exists():  # a symbolic link on the way: `..` leads elsewhere
+    if not (folder / reference).exists():  # with a symbolic link on the way, `..` leads elsewhere
         reference = os.path.relpath(path.resolve(), folder.resolve())
     return Path(reference).as_posix()
 
 
 def check_images(split: Split) -> None:
-    """A FileNotFoundError that names the first image that is missing, unless all are there."""
+    """Raises a FileNotFoundError that names the first missing image, unless all exist."""
     check_present(split.images, [split.image(name) for name in split.ids], f"images of split {split.name!r}")
 
 
 def check_saliency(split: Split, folder: Path) -> None:
-    """A FileNotFoundError that names the first map that is missing, unless every image has one."""
+    """Raises a FileNotFoundError that names the first missing map, unless every image has one."""
     paths = [folder / f"{name}.png" for name in split.ids]
     check_present(folder, paths, f"saliency maps of split {split.name!r}", "`getam saliency` makes them")
 
@@ -203,7 +205,7 @@ def _check_files(split: Split) -> None:
         raise ValueError(f"split {split.name!r} lists no image")
     for name in split.ids:
         if not _ID.fullmatch(name):
-            raise ValueError(f"split {split.name!r}: {name!r} is no id: expected letters, digits and any of . _ -")
+            raise ValueError(f"split {split.name!r}: {name!r} is not an id: expected letters, digits and any of . _ -")
     name, times = Counter(split.ids).most_common(1)[0]
     if times > 1:
         raise ValueError(f"split {split.name!r} lists {name} {times} times")
@@ -218,7 +220,7 @@ def _check_files(split: Split) -> None:
 
 
 def pixel_digest(values: np.ndarray) -> str:
-    """sha256 of the size and the values of uint8 pixels, however a file may have packed them."""
+    """sha256 of the size and the values of uint8 pixels, independent of the file's compression."""
     return hashlib.sha256(np.array(values.shape, "<u4").tobytes() + values.tobytes()).hexdigest()
 
 

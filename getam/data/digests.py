@@ -1,4 +1,4 @@
-"""Digests of what a step reads, so that what was made from other data is known for it."""
+"""Digests of the data that a step reads, so that outputs made from other data are recognised as stale."""
 
 import hashlib
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from pathlib import Path
 from getam.data.dataset import DataSet, Split, check_images, check_saliency
 from getam.utils.provenance import file_digest
 
-_AT_ONCE = 16  # files; on a network disk waiting takes longer than reading
+_AT_ONCE = 16  # files; on a network disk most of the time is latency
 
 
 def training_data_digests(dataset: DataSet, split: Split, saliency: Path | None) -> dict[str, str]:
@@ -32,7 +32,7 @@ def list_digest(dataset: DataSet, split: Split) -> str:
 
 
 def images_digest(split: Split) -> str:
-    """sha256 of the names and sizes of a split's image files: quick, where reading a large data set takes minutes."""
+    """sha256 of the names and sizes of a split's image files: fast, while reading a large data set takes minutes."""
     sizes = _map(lambda path: str(path.stat().st_size), [split.image(name) for name in split.ids])
     return _joined(f"{name} {size}" for name, size in zip(split.ids, sizes, strict=True))
 

@@ -30,11 +30,11 @@ _UNREADABLE = (
 
 
 def read_image(path: Path) -> np.ndarray:
-    """uint8 (H, W, 3), RGB, turned the way its EXIF orientation says; greyscale, palettes and CMYK are converted.
+    """uint8 (H, W, 3), RGB, turned as its EXIF orientation says; greyscale, palette and CMYK images are converted.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no image, is cut short, or has more than 8 bits a channel.
+        ValueError: it is not an image, is truncated, or has more than 8 bits per channel.
     """
     with _opened(path, "an image") as image:
         if image.mode not in _EIGHT_BIT_MODES or _packing(image).endswith(";16B"):
@@ -44,7 +44,7 @@ def read_image(path: Path) -> np.ndarray:
 
 @contextmanager
 def _opened(path: Path, what: str) -> Iterator[Image.Image]:
-    """The picture in a file; whatever is wrong with it becomes a ValueError that names the file."""
+    """The picture in a file. Errors in the block, except a missing file, become a ValueError that names the file."""
     try:
         with Image.open(path) as image:
             yield image
@@ -55,26 +55,26 @@ def _opened(path: Path, what: str) -> Iterator[Image.Image]:
 
 
 def _packing(image: Image.Image) -> str:
-    """How a PNG's pixels are stored, which its mode does not tell: `RGB;16B`, `L;4`."""
+    """How a PNG's pixels are stored, such as `RGB;16B` or `L;4`: Pillow's mode does not show it."""
     arguments = image.tile[0][-1] if image.tile else ""
     return arguments if isinstance(arguments, str) else ""
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(H, W) of what `read_image` would return, from the header alone. Raises as `read_image` does."""
+    """(H, W) of the array that `read_image` returns, from the header alone. Raises as `read_image` does."""
     with _opened(path, "an image") as image:
         width, height = image.size
         return (width, height) if image.getexif().get(_ORIENTATION, 1) >= 5 else (height, width)
 
 
 def mask_size(path: Path) -> tuple[int, int]:
-    """(H, W) of what `read_mask` would return, from the header alone. Raises as `read_mask` does."""
+    """(H, W) of the array that `read_mask` returns, from the header alone. Raises as `read_mask` does."""
     with _opened(path, "a mask") as image:
         return image.height, image.width
 
 
 def check_image(image_rgb: "np.ndarray | Tensor") -> np.ndarray:
-    """An image as an array; a ValueError unless it is uint8 (H, W, 3)."""
+    """The image as an array. Raises a ValueError unless it is uint8 (H, W, 3)."""
     image = np.asarray(image_rgb)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise ValueError(f"image_rgb: expected uint8 (H, W, 3), got {image.dtype} {image.shape}")
@@ -102,8 +102,9 @@ def read_mask(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
 
 
 def read_grey(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """uint8 (H, W), the grey values of a saliency map, however it is stored. Raises as `read_mask` does, and ValueError
-    where the picture has colours.
+    """uint8 (H, W), the grey values of a saliency map in any 8-bit mode.
+
+    Raises as `read_mask` does, and a ValueError if the picture has colours.
     """
     image = read_image(path)
     if (image != image[..., :1]).any():
@@ -139,7 +140,9 @@ def write_grey(path: Path, values: np.ndarray) -> None:
 
 
 def palette() -> np.ndarray:
-    """VOC's colours of the label values, uint8 (256, 3): the bits of the value, dealt out to red, green and blue."""
+    """VOC's colours of the label values, uint8 (256, 3): bits 0, 3, 6 of the value go to red, 1, 4, 7 to green, 2, 5 to
+    blue, the lowest to the highest bit of the colour.
+    """
     values = np.arange(256)
     colours = np.zeros((256, 3), int)
     for bit in range(8):

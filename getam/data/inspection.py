@@ -1,4 +1,4 @@
-"""Reading every file of a prepared data set, to say what is in it and what is wrong with it."""
+"""Reads every file of a prepared data set: statistics, and a list of the files that cannot be used."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from getam.utils.progress import progress
 
 @dataclass
 class SplitReport:
-    """What the files of one split hold.
+    """Statistics and problems of one split.
 
     Attributes:
         images: number of images.
@@ -40,7 +40,7 @@ class SplitReport:
 
 @dataclass(frozen=True)
 class _Read:
-    """What one image's files hold, or the problem."""
+    """Statistics of one image's files, or the problem."""
 
     name: str
     pixels: int = 0

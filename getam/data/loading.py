@@ -1,4 +1,4 @@
-"""Images for torch: random views to train on, whole photographs to predict on."""
+"""Data sets and loaders for torch: random views for training, whole photographs for prediction."""
 
 import signal
 from collections.abc import Iterator, Sequence
@@ -21,12 +21,12 @@ _SECONDS_TO_SAVE = 30  # that a worker stays after SIGTERM
 class TrainingImages(Dataset):
     """Random views of a split's images, with saliency and image-level labels.
 
-    An item is asked for by (epoch, i) and depends on these and the seed alone, not on the process that makes it or on
-    what was asked for before: a run that is resumed, or has another number of workers, sees the same samples.
+    An item is indexed by (epoch, i) and depends only on these and the seed, not on the process that makes it or on
+    earlier items: a run that is resumed, or has another number of workers, sees the same samples.
 
     Args:
         split: of a prepared data set.
-        saliency: folder of <id>.png; None takes every pixel as salient.
+        saliency: folder of <id>.png; None: every pixel is salient.
         crop: side of the views.
         seed: another seed gives other views.
 
@@ -71,17 +71,17 @@ class TrainingImages(Dataset):
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
-    """Batches of (epoch, i): each epoch every image at most once, in an order of its own; what is left over is dropped.
+    """Batches of (epoch, i): in each epoch every image at most once, in a new random order; the rest is dropped.
 
-    With several replicas (processes of distributed training) a step's images are those of one process whose batch is
-    as many times larger; each replica takes its part of them.
+    With R replicas (processes of distributed training) a step uses the same images as one process with an R times
+    larger batch; each replica takes its part of them.
 
     Args:
         images: number of images of the split.
         batch_size: images of one batch of one replica.
         epochs: number of epochs.
         seed: another seed gives another order.
-        first_step: steps that have been done before; the batches begin after them.
+        first_step: steps that are already done; the batches begin after them.
         rank, replicas: this process, and how many there are.
 
     Raises:
@@ -124,7 +124,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
 def training_batches(
     images: TrainingImages, batches: EpochBatches, workers: int, pin_memory: bool = False
 ) -> DataLoader:
-    """Batches of `images` as dictionaries, `id` a list and the others stacked, made ahead by `workers` processes."""
+    """Batches of `images` as dictionaries, `id` a list and the others stacked, prefetched by `workers` processes."""
     return DataLoader(
         images,
         batch_sampler=batches,
@@ -137,7 +137,7 @@ def training_batches(
 
 
 def _leave_signals_to_parent(worker: int) -> None:
-    """A signal reaches the whole process group, and the training process wants to save its state before workers end."""
+    """A signal reaches the whole process group; workers must go on until the training process has saved its state."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_SECONDS_TO_SAVE))
 
@@ -145,7 +145,7 @@ def _leave_signals_to_parent(worker: int) -> None:
 class InferenceImages(Dataset):
     """Whole photographs of a split: (id, (H, W), [uint8 (S, S, 3) for each size S]).
 
-    Resized in bytes as OpenCV's INTER_LINEAR does it (docs/method.md, section 6).
+    Resized as uint8 by OpenCV's INTER_LINEAR (docs/method.md, section 6).
 
     Args:
         ids: which of the split's images, in which order.
@@ -170,5 +170,5 @@ def squares(image_rgb: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
 
 
 def inference_images(images: Dataset, workers: int) -> DataLoader:
-    """Items one by one, read ahead by `workers` processes."""
+    """Items one by one, prefetched by `workers` processes."""
     return DataLoader(images, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None)

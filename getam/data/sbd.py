@@ -1,4 +1,4 @@
-"""SBD, the Semantic Boundaries Dataset (Hariharan et al., ICCV 2011): more of VOC's photographs, with masks.
+"""SBD, the Semantic Boundaries Dataset (Hariharan et al., ICCV 2011): masks for more of VOC's photographs.
 
 Its root is the folder `dataset` of its archive, with train.txt, val.txt and cls/<id>.mat.
 """
@@ -35,7 +35,7 @@ def read_mat_mask(path: Path) -> np.ndarray:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no such file, or has other labels.
+        ValueError: it is not such a file, or has other labels.
     """
     try:
         with path.open("rb") as file:
@@ -43,8 +43,8 @@ def read_mat_mask(path: Path) -> np.ndarray:
         mask = np.asarray(content["GTcls"].Segmentation)
     except FileNotFoundError:
         raise
-    except Exception as error:  # loadmat lets through whatever a broken file makes it stumble over
-        raise ValueError(f"{path} is no mask of SBD: {error!r}") from error
+    except Exception as error:  # loadmat raises many types on broken files
+        raise ValueError(f"{path} is not a mask of SBD: {error!r}") from error
     if mask.ndim != 2 or mask.dtype.kind not in "uif" or not np.isin(mask, _LABELS).all():
         raise ValueError(f"{path}: expected an (H, W) array of labels 0..20 or 255")
     return mask.astype(np.uint8)

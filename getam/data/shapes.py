@@ -1,8 +1,8 @@
-"""A data set that the project draws itself, in VOC's layout: small, and hard enough to show that the chain works.
+"""A synthetic data set in VOC's layout: small, and hard enough to show that the whole chain works.
 
-A class is an outline together with a pattern of two colours. Colours, size, rotation and place say nothing of the
-class; backgrounds are cluttered with plain shapes and with lines; objects hide parts of one another; some classes like
-company. As in VOC, the boundary of an object is unknown (255) in the masks.
+A class is an outline together with a pattern of two colours. Colour, size, rotation and position are independent of the
+class. Backgrounds are cluttered with plain shapes and lines, objects occlude one another, and some classes co-occur. As
+in VOC, the boundary of an object is unknown (255) in the masks.
 """
 
 import xml.etree.ElementTree as ElementTree
@@ -24,14 +24,14 @@ from getam.utils.files import write_text, written
 from getam.utils.parallel import map_unordered
 from getam.utils.progress import progress
 
-_OVERSAMPLING = 2  # drawn this much larger, so that edges are smooth
+_OVERSAMPLING = 2  # drawn at this scale, then averaged, so that edges are smooth
 _SMALLEST_VISIBLE = 0.5  # of an object's pixels
 _JPEG_QUALITY = 95
 
 
 @dataclass(frozen=True)
 class ShapesSettings:
-    """What `draw` depends on: the same settings give the same pixels.
+    """Settings of `draw`: the same settings give the same pixels.
 
     Attributes:
         side: images are squares of this side, in pixels.
@@ -56,8 +56,8 @@ class ShapesSettings:
         return {"train": self.train, "val": self.val, "test": self.test}
 
 
-# Outlines: inside where the value is below 1; u and v are coordinates in the object's own frame, where it has about
-# radius 1. The value grows from the centre, so that a pattern may follow it.
+# Outlines: inside where the value is below 1. u and v are coordinates in the object's own frame, in which its radius is
+# about 1. The value grows from the centre, so that a pattern can follow the outline.
 def _disc(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return np.hypot(u, v)
 
@@ -80,7 +80,7 @@ def _cross(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return np.minimum(*arms)
 
 
-# Patterns: where the second colour is, from u, v, the outline's value and noise in 0..1 on the same grid.
+# Patterns: True where the second colour is, from u, v, the outline's value and noise in 0..1 on the same grid.
 def _stripes(u, v, value, noise) -> np.ndarray:
     return np.sin(2 * np.pi * 1.7 * u) > 0
 
@@ -111,13 +111,14 @@ _CLASSES: dict[str, tuple[Outline, Pattern]] = {
     "grainy cross": (_cross, _grain),
 }
 CLASSES = tuple(_CLASSES)
-# The class that an image's second object has in half of the images: company that is no evidence.
+# The class of the second object in half of the images: co-occurrence, which a network may mistake for evidence.
 _COMPANION = {0: 1, 1: 0, 2: 3, 3: 2, 4: 0}
 
 
 def prepare(folder: Path, settings: ShapesSettings | None = None, workers: int = 1) -> DataSet:
-    """Draws the data set into `folder`, in VOC's layout, and describes it; `pixels_sha256` is of images and masks as
-    they are drawn, before JPEG.
+    """Draws the data set into `folder`, in VOC's layout, and writes its description.
+
+    The description's `pixels_sha256` is the digest of images and masks as drawn, before JPEG compression.
 
     Raises:
         OSError: the folder cannot be written to.
@@ -153,7 +154,7 @@ def draw(settings: ShapesSettings, split: str, index: int) -> tuple[np.ndarray, 
 
 
 def _background(generator: np.random.Generator, side: int) -> np.ndarray:
-    """float (side, side, 3): a wash of colours, waves, plain ellipses and lines."""
+    """float (side, side, 3): a colour gradient with waves, plain shapes and lines."""
     grid = generator.uniform(50, 206, (generator.integers(2, 5), generator.integers(2, 5), 3))
     canvas = np.stack([_resized(grid[..., c], side) for c in range(3)], -1)
     rows, columns = np.mgrid[:side, :side] / side
@@ -177,7 +178,7 @@ def _resized(grid: np.ndarray, side: int) -> np.ndarray:
 def _own_frame(
     generator: np.random.Generator, rows: np.ndarray, columns: np.ndarray, radius: float, stretch: float = 1.25
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates u, v of an object of this radius (in sides) at a random place, turned and stretched at random."""
+    """Coordinates u, v of an object of this radius (relative to the side) with random position, rotation and aspect."""
     y, x = generator.uniform(0.08, 0.92, 2)
     angle = generator.uniform(0, 2 * np.pi)
     longer = np.sqrt(generator.uniform(1 / stretch, stretch))
@@ -220,14 +221,14 @@ def _choose_classes(generator: np.random.Generator) -> list[int]:
 
 
 def _coarse_noise(generator: np.random.Generator, side: int) -> np.ndarray:
-    """Noise in 0..1 in cells of about two of the image's pixels, whatever its size."""
+    """Noise in 0..1 on a grid of 44 x 44 cells, whatever the size of the image."""
     cells = generator.random((44, 44))
     nearest = np.arange(side) * 44 // side
     return cells[np.ix_(nearest, nearest)]
 
 
 def _paint(generator: np.random.Generator, canvas: np.ndarray, inside: np.ndarray, second: np.ndarray) -> None:
-    """Two random colours that differ, with a shade across the object."""
+    """Paints an object in two distinct random colours, with a linear shade across it."""
     while True:
         colours = generator.uniform(0, 255, (2, 3))
         if abs(colours[0] - colours[1]).sum() > 300:

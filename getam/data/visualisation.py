@@ -1,4 +1,4 @@
-"""Pictures of what the method makes of images: rows of image, map, refined map and pseudo label."""
+"""Pictures of activation maps and labels over images, and sheets of them."""
 
 from pathlib import Path
 
@@ -8,13 +8,13 @@ from PIL import Image, ImageDraw, ImageFont
 from getam.constants import UNKNOWN
 from getam.data.images import palette
 
-# From cold to hot, at equal steps.
+# From 0 to 1 in equal steps.
 _HEAT = np.array([(0, 0, 64), (40, 30, 200), (0, 160, 220), (60, 200, 90), (250, 220, 40), (220, 30, 20)])
 _GAP, _TITLE = 6, 18
 
 
 def overlay_map(image_rgb: np.ndarray, activation: np.ndarray) -> np.ndarray:
-    """A map (H, W) between 0 and 1 over an image, uint8 (H, W, 3), which shows through in grey."""
+    """uint8 (H, W, 3): a map (H, W) in 0..1 as a heat map over the image in grey."""
     position = np.clip(activation, 0, 1) * (len(_HEAT) - 1)
     colours = np.stack([np.interp(position, range(len(_HEAT)), _HEAT[:, channel]) for channel in range(3)], -1)
     grey = image_rgb.mean(2, keepdims=True)
@@ -29,7 +29,7 @@ def overlay_labels(image_rgb: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def draw_sheet(path: Path, columns: list[str], rows: list[tuple[str, list[np.ndarray]]], height: int = 160) -> None:
-    """Write a PNG: a title over each column, and the rows' pictures scaled to one height, with a caption each."""
+    """Writes a PNG: a title over each column; each row is a caption and its pictures, scaled to one height."""
     font = ImageFont.load_default(12)
     tiles = [(caption, [_scaled(picture, height) for picture in pictures]) for caption, pictures in rows]
     widths = [max(pictures[i].width for _, pictures in tiles) for i in range(len(columns))]

@@ -1,5 +1,5 @@
-"""PASCAL VOC 2012 in its own layout: JPEGImages, Annotations, SegmentationClass, ImageSets/Segmentation; and the larger
-training set that SBD's masks (Hariharan et al., ICCV 2011) make of it.
+"""PASCAL VOC 2012 in its own layout (JPEGImages, Annotations, SegmentationClass, ImageSets/Segmentation), and its
+training set train_aug, enlarged by SBD (Hariharan et al., ICCV 2011).
 """
 
 import xml.etree.ElementTree as ElementTree
@@ -12,6 +12,7 @@ import numpy as np
 from getam.data.dataset import DataSet, Split, begin_dataset, digest_of, pixel_digest, write_dataset
 from getam.data.images import read_mask, write_mask
 from getam.data.sbd import all_ids, read_mat_mask, train_aug_ids
+from getam.utils.checks import suggestion
 from getam.utils.parallel import map_unordered
 from getam.utils.progress import progress
 
@@ -39,7 +40,7 @@ CLASSES = (
     "tvmonitor",
 )
 
-# Images of the published lists. train_aug is what the field trains on.
+# Images of the published lists. train_aug is the usual training set.
 COUNTS = {"train": 1464, "val": 1449, "train_aug": 10582, "test": 1456}
 
 
@@ -52,18 +53,18 @@ def prepare(
     sources: Sequence[dict] = (),
     workers: int = 1,
 ) -> DataSet:
-    """Writes the lists, image-level labels and, from SBD's, the masks of VOC 2012 into `folder`.
+    """Writes the lists and image-level labels of VOC 2012 into `folder`, and with SBD the masks of train_aug.
 
-    The splits are train, val, train_aug and, with `test`, test. train_aug is derived from SBD's lists, its masks being
-    VOC's own where VOC has one and SBD's elsewhere; without SBD it is read from ImageSets and SegmentationClassAug,
-    where somebody has put it there.
+    The splits are train, val, train_aug and, with `test`, test. train_aug is derived from SBD's lists; its masks are
+    VOC's own where VOC has one and SBD's elsewhere. Without SBD, it is read from ImageSets and SegmentationClassAug, if
+    these are there.
 
     Args:
         root: the folder VOC2012 of the trainval archive.
         sbd: the folder `dataset` of SBD's archive.
         test: the folder VOC2012 of the test archive.
-        subset: whether `root` is a part of VOC, so that the published numbers of images are not insisted on.
-        sources: what is known of the archives, for the description.
+        subset: `root` is a part of VOC: do not check the published numbers of images.
+        sources: names and checksums of the archives, kept in the description.
 
     Raises:
         FileNotFoundError, ValueError: something is missing, unreadable, or not as many as published; the message names
@@ -145,17 +146,17 @@ def image_labels(annotation: Path, classes: Sequence[str] = CLASSES) -> np.ndarr
 
     Raises:
         FileNotFoundError: there is no such annotation.
-        ValueError: it is no XML, or names an unknown class.
+        ValueError: it is not XML, or names an unknown class.
     """
     if not annotation.is_file():
         raise FileNotFoundError(f"no annotation {annotation}")
     try:
         names = {name.text for name in ElementTree.parse(annotation).iterfind("object/name")}
     except ElementTree.ParseError as error:
-        raise ValueError(f"{annotation} is no XML: {error}") from error
+        raise ValueError(f"{annotation} is not XML: {error}") from error
     labels = np.zeros(len(classes), np.float32)
     for name in names:
         if name not in classes:
-            raise ValueError(f"{annotation}: unknown class {name!r}; known are {', '.join(classes)}")
+            raise ValueError(f"{annotation}: unknown class {name!r}; {suggestion(name, classes)}")
         labels[classes.index(name)] = 1
     return labels

@@ -18,9 +18,9 @@ from getam.data.dataset import Split
 from getam.data.images import image_size, read_mask
 from getam.evaluation.labelling import activations
 from getam.evaluation.metrics import ConfusionMatrix
-from getam.evaluation.scores import BACKGROUND_NAME, Score, as_csv, write_score
+from getam.evaluation.scores import BACKGROUND_NAME, Score, write_score
 from getam.models.network import SegmentationNetwork
-from getam.utils.files import write_text
+from getam.utils.files import csv_text, write_text
 
 # Maps that are products of small numbers have their best cut low.
 THRESHOLDS = np.geomspace(0.005, 0.9, 40)
@@ -112,5 +112,5 @@ def write_map_scores(folder: Path, scores: MapScores) -> Path:
     """Writes map_iou.csv and its confusion at the best threshold, and map_iou_thresholds.csv; the first one's path."""
     mious = [score.miou() for score in scores.scores]
     rows = [("threshold", "mIoU"), *zip(scores.thresholds.tolist(), mious, strict=True)]
-    write_text(folder / "map_iou_thresholds.csv", as_csv(rows))
+    write_text(folder / "map_iou_thresholds.csv", csv_text(rows))
     return write_score(folder, scores.scores[scores.best()], "map_iou")

@@ -11,7 +11,7 @@ from getam.data.images import IMAGE_SUFFIXES, read_image, write_mask
 from getam.evaluation.probabilities import read_probabilities
 from getam.lattice.crf import dense_crf
 from getam.lattice.settings import CrfSettings
-from getam.utils.checks import check_shape
+from getam.utils.checks import check_shape, shortened
 from getam.utils.parallel import map_unordered
 
 _PROBABILITY_SUFFIXES = (".npy", ".npz")
@@ -40,8 +40,7 @@ def find_jobs(probabilities: Path, images: Path, masks: Path) -> list[Job]:
     photographs = _by_id(images, IMAGE_SUFFIXES)
     missing = [name for name in sources if name not in photographs]
     if missing:
-        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        raise FileNotFoundError(f"{images} has no image for {len(missing)} of the probabilities: {shown}")
+        raise FileNotFoundError(f"{images} has no image for {len(missing)} of the probabilities: {shortened(missing)}")
     return [Job(path, photographs[name], masks / f"{name}.png") for name, path in sources.items()]
 
 

@@ -1,7 +1,6 @@
 """Scores of masks against the truth: one confusion matrix over all images of a split (docs/method.md section 6)."""
 
 import csv
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +12,7 @@ from getam.constants import UNKNOWN
 from getam.data.dataset import Split
 from getam.data.images import read_mask
 from getam.evaluation.metrics import ConfusionMatrix
-from getam.utils.files import check_present, write_text
+from getam.utils.files import check_present, csv_text, write_text
 from getam.utils.parallel import map_unordered
 
 BACKGROUND_NAME = "background"
@@ -114,10 +113,10 @@ def _count(labels: int, pairs: list[tuple[Path, Path]]) -> np.ndarray:
 def write_score(folder: Path, score: Score, name: str = "iou") -> Path:
     """Writes <name>.csv, IoU per class and the summary, and <name>_confusion.csv; returns the path of the first."""
     rows = [("class", "iou"), *zip(score.classes, score.iou().tolist(), strict=True), *score.summary().items()]
-    write_text(folder / f"{name}.csv", as_csv(rows))
+    write_text(folder / f"{name}.csv", csv_text(rows))
     confusion = [("truth", *score.classes, "unknown")]
     confusion += [(truth, *counts) for truth, counts in zip(score.classes, score.counts.tolist(), strict=True)]
-    write_text(folder / f"{name}_confusion.csv", as_csv(confusion))
+    write_text(folder / f"{name}_confusion.csv", csv_text(confusion))
     return folder / f"{name}.csv"
 
 
@@ -132,10 +131,3 @@ def read_summary(path: Path) -> dict[str, float]:
     if missing := [name for name in _SUMMARY if name not in rows]:
         raise ValueError(f"{path}: no line {missing[0]!r}")
     return {name: float(rows[name]) for name in _SUMMARY}
-
-
-def as_csv(rows: list[tuple]) -> str:
-    """Rows as the text of a CSV file."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()

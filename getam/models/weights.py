@@ -10,6 +10,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from getam.utils.checks import shortened
+
 
 class CheckpointError(ValueError):
     """A weight file that cannot be read, or that does not hold what it should."""
@@ -115,10 +117,7 @@ def load_exactly(
 
 
 def _list(what: str, names: list[str]) -> list[str]:
-    if not names:
-        return []
-    shown = ", ".join(names[:4])
-    return [f"{what} {shown}" + (f" and {len(names) - 4} more" if len(names) > 4 else "")]
+    return [f"{what} {shortened(names, 4)}"] if names else []
 
 
 def load_pretrained(vit: nn.Module, path: str | Path) -> None:

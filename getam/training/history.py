@@ -4,7 +4,6 @@ import csv
 import io
 import shutil
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from getam.data.visualisation import draw_sheet, overlay_labels, overlay_map
 from getam.training.distributed import Replica
 from getam.training.phases import LOSSES, Batch, StepOutput, labelled_fraction
-from getam.utils.files import write_text
+from getam.utils.files import csv_text, write_text
 from getam.utils.hardware import peak_resident
 
 HISTORY = "history.csv"
@@ -39,7 +38,7 @@ class History:
         self._path = folder / HISTORY
         self._sheets = folder / "sheets"
         kept = [row for row in read_history(folder) if int(row["step"]) <= step]
-        write_text(self._path, _as_csv([COLUMNS, *([row[key] for key in COLUMNS] for row in kept)]))
+        write_text(self._path, csv_text([COLUMNS, *([row[key] for key in COLUMNS] for row in kept)]))
         for sheet in self._sheets.glob("step-*.png"):
             if int(sheet.stem.removeprefix("step-")) > step:
                 sheet.unlink()
@@ -48,7 +47,7 @@ class History:
     def add(self, row: dict[str, float | int | str]) -> None:
         """One line; losses that the phase does not have are left empty."""
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(_as_csv([[row.get(key, "") for key in COLUMNS]]))
+            file.write(csv_text([[row.get(key, "") for key in COLUMNS]]))
         for key, value in row.items():
             if key not in ("step", "phase"):
                 self._events.add_scalar(key, value, row["step"])
@@ -118,15 +117,9 @@ def read_history(folder: Path) -> list[dict[str, str]]:
 def copy_history(source: Path, folder: Path) -> None:
     """Copies what a training has noted to a folder where another one goes on from its end."""
     rows = [COLUMNS, *([row[key] for key in COLUMNS] for row in read_history(source))]
-    write_text(folder / HISTORY, _as_csv(rows))
+    write_text(folder / HISTORY, csv_text(rows))
     if (events := source / _EVENTS).is_dir():
         shutil.copytree(events, folder / _EVENTS, dirs_exist_ok=True)
-
-
-def _as_csv(rows: list[Sequence]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
 
 
 def _sheet_row(

@@ -1,10 +1,12 @@
-"""Files that are there whole or not at all."""
+"""Files that are written whole or not at all, locks, and checks of files and disks."""
 
+import csv
 import errno
+import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +17,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @contextmanager
 def written(path: Path) -> Iterator[Path]:
-    """A path to write to, beside `path`; it becomes `path` when the block ends well, and is removed when it does not.
+    """A temporary path beside `path`: renamed to `path` at the end of the block, removed if the block fails.
 
     Raises:
         OSError: the disk is full; the message names `path`.
@@ -32,9 +34,9 @@ def written(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """One process at a time works on `path`, a file or a folder; others wait.
+    """Inside the block, no other process holds the lock of `path`, a file or a folder; others wait.
 
-    The lock is the kernel's, on a hidden file beside `path`: it does not outlive a process that is killed.
+    The kernel holds the lock, on a hidden file beside `path`, and releases it when a process is killed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
@@ -43,7 +45,7 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextmanager
 def naming_a_full_disk(path: Path) -> Iterator[None]:
-    """Gives the errors of a full disk, which often name no file, the name of the file that was to be written."""
+    """Adds the file's name to the errors of a full disk, which often lack it."""
     try:
         yield
     except OSError as error:
@@ -53,7 +55,7 @@ def naming_a_full_disk(path: Path) -> Iterator[None]:
 
 
 def check_free_space(folder: Path, needed: int, purpose: str) -> None:
-    """An OSError that says what is missing, unless the folder's disk has room for so many bytes."""
+    """Raises an OSError, unless the folder's disk has room for `needed` bytes; `purpose` begins the message."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         message = f"{purpose} needs {readable_size(needed)} on the disk, {readable_size(free)} are free"
@@ -61,7 +63,7 @@ def check_free_space(folder: Path, needed: int, purpose: str) -> None:
 
 
 def check_present(folder: Path, paths: Sequence[Path], what: str, remedy: str = "") -> None:
-    """A FileNotFoundError that names the first that is missing, unless all of the paths, in one folder, are there."""
+    """Raises a FileNotFoundError that names the first missing path, unless all paths, in one folder, exist."""
     missing = missing_files(folder, paths)
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -70,14 +72,14 @@ def check_present(folder: Path, paths: Sequence[Path], what: str, remedy: str = 
 
 
 def missing_files(folder: Path, paths: Sequence[Path]) -> list[Path]:
-    """Those of the paths, all in one folder, that are not there."""
-    # One listing: ten thousand questions to a network disk take minutes.
+    """The paths that do not exist; all are in one folder."""
+    # One listing: ten thousand `stat` calls on a network disk take minutes.
     there = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
     return [path for path in paths if path.name not in there]
 
 
 def readable_size(size: int) -> str:
-    """A number of bytes for people: `1.9 GiB`."""
+    """A number of bytes as text, such as `1.9 GiB`."""
     value, unit = float(size), "bytes"
     for larger in ("KiB", "MiB", "GiB", "TiB"):
         if value < 1024:
@@ -92,8 +94,15 @@ def write_text(path: Path, text: str) -> None:
         unfinished.write_text(text, encoding="utf-8")
 
 
+def csv_text(rows: Iterable[Sequence]) -> str:
+    """Rows as the text of a CSV file."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
 def write_json(path: Path, value: object) -> None:
-    """Writes a JSON file that a person can read, whole or not at all."""
+    """Writes an indented JSON file, whole or not at all."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -102,12 +111,12 @@ def read_json(path: Path) -> dict:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no JSON, or not an object.
+        ValueError: it is not JSON, or not an object.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
+        raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise ValueError(f"{path}: expected an object, found {type(value).__name__}")
     return value

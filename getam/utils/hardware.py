@@ -1,4 +1,4 @@
-"""The machine that a result was made on: its processor or GPU, and the memory that was needed."""
+"""The machine that computes a result: its processor or GPU, and the peak memory."""
 
 import platform
 import resource
@@ -26,10 +26,10 @@ def device_name(device: str) -> str:
 
 
 def choose_device(device: str = "auto", index: int = 0) -> "torch.device":
-    """The device of a name of `DEVICES`; of several GPUs the one with this index.
+    """The torch device for one of `DEVICES`; `index` selects one of several GPUs.
 
     Raises:
-        ValueError: cuda is asked for and there is no such GPU.
+        ValueError: cuda is requested and this GPU does not exist.
     """
     import torch
 
@@ -51,7 +51,7 @@ def _lines(path: Path) -> list[str]:
 
 def peak_resident() -> float:
     """Largest resident size of this process so far, in MiB."""
-    # Not getrusage on Linux: there a process starts with its parent's peak.
+    # On Linux getrusage is wrong: a process starts with its parent's peak.
     for line in _lines(Path("/proc/self/status")):
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 2**10

@@ -1,4 +1,4 @@
-"""A small HTML page, for tables and texts that the report is to show and not only to offer for download."""
+"""HTML pages, so that the report displays tables and texts instead of linking to them."""
 
 from html import escape
 
@@ -21,7 +21,7 @@ def html_page(title: str, *parts: str) -> str:
 
 
 def html_table(columns: list[str], rows: list[list], classes: list[str] | None = None) -> str:
-    """Numbers to the right; None and NaN as a dash. classes: of each row, for its colour."""
+    """An HTML table: numbers aligned right, None and NaN as a dash. classes: the CSS class of each row."""
     classes = classes or [""] * len(rows)
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
     body = "".join(

@@ -1,4 +1,4 @@
-"""Folders of files that an interrupted run goes on with: one file an image, and a note of what they were made from."""
+"""Output folders with one file per image, and a note of their inputs, so that an interrupted run can be resumed."""
 
 from pathlib import Path
 
@@ -8,17 +8,17 @@ NOTE = "settings.json"
 
 
 def reusable_outputs(folder: Path, made_from: dict[str, object], suffix: str) -> set[str]:
-    """Names of the files of a folder that may stay, as they were made from the same; all others are removed.
+    """Returns the names of the files that are still valid, because the note equals `made_from`; removes all others.
 
-    The note is written first, so that files of an interrupted run are known. Several processes may call this at once,
-    as shards of one job do.
+    The note is written before any file, so that the files of an interrupted run are recognised. Several processes may
+    call this at once, as the shards of one job do.
 
     Args:
-        made_from: what a file depends on, but for its image.
+        made_from: everything that a file depends on, except its image.
         suffix: of the files.
 
     Raises:
-        ValueError: there are such files, but no note: something else has made them.
+        ValueError: there are such files but no note, so another program has made them.
     """
     note = folder / NOTE
     with locked(note):

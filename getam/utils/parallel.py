@@ -1,4 +1,4 @@
-"""The same function on many files, several at once."""
+"""One function on many files, in several processes."""
 
 import os
 import sys
@@ -11,27 +11,27 @@ from typing import TypeVar
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-_AHEAD = 8  # jobs per worker that wait in the queue: enough to keep it busy, few enough to be iterated lazily
+_AHEAD = 8  # jobs per worker in the queue: enough to keep it busy, few enough to iterate lazily
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def available_cores() -> int:
-    """The cores that this process may use, which a cluster's scheduler may have made fewer than the machine's."""
+    """The cores that this process may use; a cluster's scheduler may have restricted them."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def map_unordered(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Iterator[Result]:
-    """Yields function(job) of every job as it is done, calculated in `workers` processes of one thread each.
+    """Yields function(job) for every job as it is done, computed in `workers` processes with one thread each.
 
-    One worker is this process, with its threads. Where there are more, `function` and the jobs must be picklable, and a
-    script must call this under `if __name__ == "__main__"`, as a worker imports it. An error of one job ends
-    all: jobs that have begun are finished first.
+    With one worker, it is computed in this process, with all its threads. With more, `function` and the jobs must be
+    picklable, and a script must call this under `if __name__ == "__main__"`, because workers import it. The error of
+    one job ends the iteration, after the running jobs are finished.
     """
     if workers == 1:
         yield from map(function, jobs)
         return
     waiting = iter(jobs)
-    # One clean process imports what this one has of the package, and every worker is a copy of it.
+    # One server process imports the modules of the package that are loaded here; every worker is forked from it.
     context = get_context("forkserver")
     context.set_forkserver_preload([name for name in sys.modules if name.split(".")[0] == "getam"])
     _start_server()
@@ -49,7 +49,7 @@ def map_unordered(function: Callable[[Job], Result], jobs: Iterable[Job], worker
 
 
 def _start_server() -> None:
-    """Starts the clean process with one thread for the BLAS libraries, which ask the environment as they are loaded."""
+    """Starts the server process with one BLAS thread; the libraries read the environment variables when they load."""
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     try:
@@ -63,6 +63,6 @@ def _start_server() -> None:
 
 
 def _one_thread() -> None:
-    # Where it comes later, it finds one thread in the environment.
+    # If torch is imported later, it reads the environment variables.
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""What a result was made from: digests of files and of code, versions, the commit."""
+"""The inputs of a result: digests of files and of code, versions, the commit."""
 
 import ast
 import hashlib
@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 _PACKAGE, _FOLDER = "getam", Path(__file__).parents[1]
-# Modules that no number depends on, and rooms of such modules: they check, report and move files.
+# Modules, and rooms of modules, that no result depends on: they check, report and move files.
 _WITHOUT_EFFECT = (
     "getam.data.digests",
     "getam.data.visualisation",
@@ -30,7 +30,7 @@ def file_digest(path: Path) -> str:
 
 
 def code_digest(*modules: ModuleType) -> str:
-    """sha256 of the source of some modules, so that what another version of them has made is known for it."""
+    """sha256 of the source of some modules, so that outputs of another version are recognised as stale."""
     return hashlib.sha256("".join(inspect.getsource(module) for module in modules).encode()).hexdigest()
 
 

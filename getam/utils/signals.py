@@ -1,4 +1,4 @@
-"""Ending in good order when the system or the user asks for it."""
+"""Stopping at a safe point after SIGTERM or Ctrl-C."""
 
 import signal
 import time
@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_SECONDS = 5  # a terminal signals the whole group and a launcher like torchrun passes it on: one wish comes twice
+_SECONDS = 5  # a terminal signals the whole group and torchrun forwards the signal: one request arrives twice
 
 
-class Interrupted(Exception):  # noqa: N818 - nothing is wrong
-    """Work was ended by a signal, after what was done has been saved."""
+class Interrupted(Exception):  # noqa: N818 - not an error
+    """Work was stopped by a signal, after its state was saved."""
 
     def __init__(self, message: str, number: int):
         super().__init__(message)
@@ -18,12 +18,12 @@ class Interrupted(Exception):  # noqa: N818 - nothing is wrong
 
     @property
     def exit_status(self) -> int:
-        """What a shell reports of a process that a signal has ended."""
+        """The status that a shell reports for a process that was ended by the signal."""
         return 128 + self.number
 
 
 class StopRequest:
-    """The number of the signal that has asked for the end, or None, and when it came."""
+    """The number of the signal that requested the stop, or None, and when it arrived."""
 
     number: int | None = None
     since = 0.0
@@ -34,8 +34,8 @@ class StopRequest:
 
 @contextmanager
 def deferred_signals() -> Iterator[StopRequest]:
-    """Inside, SIGTERM and Ctrl-C are only written down, for the work to end where it can; one that comes some seconds
-    after the first is obeyed at once.
+    """Inside the block, SIGTERM and Ctrl-C only set a flag, so that the caller stops at a safe point; a second signal
+    after five seconds takes effect at once.
     """
     request = StopRequest()
     before = {number: signal.getsignal(number) for number in _SIGNALS}

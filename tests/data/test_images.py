@@ -1,8 +1,6 @@
-"""Reading photographs of every kind, reading and writing masks, and files that are whole or not there."""
+"""Reading photographs of every kind, reading and writing masks."""
 
 import struct
-import subprocess
-import sys
 import zlib
 
 import cv2
@@ -11,7 +9,6 @@ import pytest
 from PIL import Image
 
 from getam.data.images import image_size, palette, read_image, read_mask, write_grey, write_mask
-from getam.utils.files import read_json, write_json, write_text, written
 
 
 @pytest.fixture
@@ -121,49 +118,3 @@ def test_palette():
     assert colours[:4] == [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]
     assert colours[15] == [192, 128, 128]  # person
     assert colours[255] == [224, 224, 192]  # VOC's void
-
-
-def test_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "a" / "file.txt"
-    write_text(path, "first")
-
-    def fail() -> None:
-        with written(path) as unfinished:
-            unfinished.write_text("half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fail()
-    assert path.read_text() == "first"
-    assert [entry.name for entry in path.parent.iterdir()] == ["file.txt"]
-
-
-def test_json(tmp_path):
-    write_json(tmp_path / "a.json", {"ü": [1, None]})
-    assert read_json(tmp_path / "a.json") == {"ü": [1, None]}
-    (tmp_path / "b.json").write_text('{"a": ')
-    with pytest.raises(ValueError, match=r"b\.json is no JSON"):
-        read_json(tmp_path / "b.json")
-    (tmp_path / "c.json").write_text("[]")
-    with pytest.raises(ValueError, match=r"c\.json: expected an object, found list"):
-        read_json(tmp_path / "c.json")
-
-
-def test_full_disk(small_disk):
-    """A mask that does not fit leaves the old one, nothing half-written, and a message with its name."""
-    script = (
-        "import numpy as np, pathlib, sys; from getam.data.images import write_grey\n"
-        "path = pathlib.Path(sys.argv[1]) / 'a.png'\n"
-        "write_grey(path, np.zeros((4, 4), np.uint8))\n"
-        "before = path.read_bytes()\n"
-        "try: write_grey(path, np.random.default_rng(0).integers(0, 256, (2000, 2000), np.uint8))\n"
-        "except OSError as error: print(error)\n"
-        "assert path.read_bytes() == before\n"
-        "print(sorted(entry.name for entry in path.parent.iterdir()))\n"
-    )
-    done = subprocess.run(small_disk(sys.executable, "-c", script), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    error, names = done.stdout.splitlines()
-    assert "the disk is full: could not write" in error
-    assert "a.png" in error
-    assert names == "['a.png']"

@@ -115,7 +115,7 @@ def test_an_interrupted_run_leaves_no_description(tmp_path, monkeypatch):
     monkeypatch.setattr(shapes, "write_mask", lambda path, mask: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         shapes.prepare(tmp_path, few)
-    with pytest.raises(FileNotFoundError, match="is no prepared data set"):
+    with pytest.raises(FileNotFoundError, match="is not a prepared data set"):
         open_dataset(tmp_path)
 
 

@@ -36,7 +36,7 @@ def test_bad_annotations(tmp_path):
     with pytest.raises(ValueError, match=r"a\.xml: unknown class 'unicorn'; known are aeroplane, bicycle"):
         voc.image_labels(write_annotation(tmp_path / "a.xml", "unicorn"))
     (tmp_path / "half.xml").write_text("<annotation><object>")
-    with pytest.raises(ValueError, match=r"half\.xml is no XML"):
+    with pytest.raises(ValueError, match=r"half\.xml is not XML"):
         voc.image_labels(tmp_path / "half.xml")
     with pytest.raises(FileNotFoundError, match=r"no annotation .*none\.xml"):
         voc.image_labels(tmp_path / "none.xml")
@@ -136,22 +136,22 @@ def test_ids(root, tmp_path):
     for name in ("a,b", '"a"', "a/b"):
         write_annotation(root / "Annotations" / f"{name}.xml", "cat")
         lists.joinpath("val.txt").write_text(name)
-        with pytest.raises(ValueError, match=f"split 'val': '{name}' is no id"):
+        with pytest.raises(ValueError, match=f"split 'val': '{name}' is not an id"):
             voc.prepare(root, tmp_path / "voc", subset=True)
 
 
 def test_changed_list_is_noticed(root, tmp_path):
     made = voc.prepare(root, tmp_path / "voc", subset=True)
-    with pytest.raises(ValueError, match="no split 'test'; it has train, val"):
+    with pytest.raises(ValueError, match="no split 'test'; known are train, val"):
         made.split("test")
     with (tmp_path / "voc" / "val.csv").open("a") as file:
         file.write("2011_003276,cat\n")
     with pytest.raises(ValueError, match=r"val\.csv is not the list that dataset\.json describes"):
         open_dataset(tmp_path / "voc")
-    with pytest.raises(FileNotFoundError, match=r"is no prepared data set: no dataset\.json in it"):
+    with pytest.raises(FileNotFoundError, match=r"is not a prepared data set: no dataset\.json in it"):
         open_dataset(root)
     (tmp_path / "voc" / "dataset.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"dataset\.json describes no data set"):
+    with pytest.raises(ValueError, match=r"dataset\.json does not describe a data set"):
         open_dataset(tmp_path / "voc")
 
 
@@ -187,10 +187,10 @@ def test_bad_mat_files(sbd, tmp_path):
         read_mat_mask(tmp_path / "none.mat")
     cut = tmp_path / "cut.mat"
     cut.write_bytes((sbd / "cls" / f"{SBD_ONLY[0]}.mat").read_bytes()[:200])
-    with pytest.raises(ValueError, match=r"cut\.mat is no mask of SBD"):
+    with pytest.raises(ValueError, match=r"cut\.mat is not a mask of SBD"):
         read_mat_mask(cut)
     scipy.io.savemat(tmp_path / "other.mat", {"GTinst": {"Segmentation": np.zeros((2, 2), np.uint8)}})
-    with pytest.raises(ValueError, match=r"other\.mat is no mask of SBD: KeyError\('GTcls'\)"):
+    with pytest.raises(ValueError, match=r"other\.mat is not a mask of SBD: KeyError\('GTcls'\)"):
         read_mat_mask(tmp_path / "other.mat")
     scipy.io.savemat(tmp_path / "labels.mat", {"GTcls": {"Segmentation": np.full((2, 2), 21, np.uint8)}})
     with pytest.raises(ValueError, match=r"labels\.mat: expected an \(H, W\) array of labels 0..20 or 255"):

@@ -200,7 +200,7 @@ def test_submission(run, tmp_path):
     ("arguments", "message"),
     [
         (["predict", "{empty}", "--split", "val"], "is no run: no experiment.yaml in it"),
-        (["predict", "{run}", "--split", "vla"], "no split 'vla'; it has train, val, test"),
+        (["predict", "{run}", "--split", "vla"], "no split 'vla'; did you mean val?"),
         (
             ["refine", "{run}", "--split", "val"],
             "no probabilities in .*val/probabilities; `getam predict` makes them",

@@ -86,7 +86,7 @@ def test_command(network, tmp_path, capsys):
     with Image.open(tmp_path / "out" / "photo-cat.png") as picture:
         assert picture.size == (60, 40)
     assert main([*command, "--classes", "horse"]) == 1
-    assert "no class 'horse'; the network knows cat, dog, dining table, sheep, train" in capsys.readouterr().err
+    assert "no class 'horse'; known are cat, dog, dining table, sheep, train" in capsys.readouterr().err
     assert main(["explain", str(tmp_path / "photo.png")]) == 1
     assert "expected --checkpoint, or --timm" in capsys.readouterr().err
 

@@ -244,7 +244,7 @@ def test_too_little_memory_names_the_setting_to_lower(small_experiment, tmp_path
 def test_other_mistakes(small_experiment, tmp_path):
     with pytest.raises(ValueError, match="a step needs 400 images, the split has 24"):
         train(load_experiment(small_experiment, {"training.batch": 400}), tmp_path)
-    with pytest.raises(ValueError, match="no split 'trian'; it has train, val, test"):
+    with pytest.raises(ValueError, match="no split 'trian'; did you mean train?"):
         train(load_experiment(small_experiment, {"data.split": "trian"}), tmp_path)
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="GPU 0 is asked for"):

@@ -22,7 +22,7 @@ from getam.data.saliency import u2net
 from getam.data.saliency.background import background_saliency, border_saliency
 from getam.data.saliency.u2net import u2net_saliency
 from getam.utils import provenance
-from getam.utils.checks import check_choice
+from getam.utils.checks import check_choice, shortened
 from getam.utils.files import check_present, read_json, write_json
 from getam.utils.outputs import NOTE, reusable_outputs
 from getam.utils.parallel import map_unordered
@@ -144,8 +144,9 @@ def find_maps(folder: Path, ids: list[str]) -> dict[str, Path]:
             found[path.stem] = path
     missing = [name for name in ids if name not in found]
     if missing:
-        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        raise FileNotFoundError(f"{folder} has no map for {len(missing)} of the {len(ids)} images: {shown}")
+        raise FileNotFoundError(
+            f"{folder} has no map for {len(missing)} of the {len(ids)} images: {shortened(missing)}"
+        )
     return found
 
 

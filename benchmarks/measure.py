@@ -1,4 +1,4 @@
-"""What the benchmarks share: the device's name, peak memory of one call, and result files."""
+"""Helpers of the benchmarks: peak memory of a call, summaries of times, and result files."""
 
 import csv
 import multiprocessing
@@ -15,9 +15,9 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def peak_memory(device: str, prepare: Callable[..., Callable[[], object]], *arguments) -> float:
-    """MiB that calling `prepare(*arguments)()` needs above what is there after `prepare`.
+    """Peak memory in MiB of calling `prepare(*arguments)()`, beyond the memory in use after `prepare`.
 
-    On the CPU the call runs in a fresh process, as a process never forgets its peak. `prepare` is a function of a
+    On the CPU the call runs in a new process, as a process's peak cannot be reset; `prepare` must be a function of a
     module.
     """
     if device == "cuda":
@@ -40,7 +40,7 @@ def _grown_peak(prepare: Callable[..., Callable[[], object]], *arguments) -> flo
 
 
 def timings(seconds: list[float]) -> dict[str, str]:
-    """The columns of a variant's repeated times: their median, the fastest and the slowest."""
+    """The columns of a variant's repeated times: median, fastest and slowest."""
     summary = {"seconds": statistics.median(seconds), "fastest": min(seconds), "slowest": max(seconds)}
     return {column: f"{value:.3f}" for column, value in summary.items()}
 
@@ -55,7 +55,7 @@ def write_results(name: str, device: str, rows: list[dict]) -> Path:
 
 
 def write_table(path: Path, rows: list[dict]) -> None:
-    """Write rows with the same keys as CSV."""
+    """Write rows with equal keys as CSV."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys())

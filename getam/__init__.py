@@ -1,8 +1,8 @@
 """GETAM: semantic segmentation from image-level labels by gradient-weighted transformer attention maps (arXiv
 2112.02841).
 
-Every public name can be imported from here; its module, and with it torch, is imported when it is first used. The
-package has nine rooms, and imports run strictly downwards:
+Every public name can be imported from here; its module, and with it torch, is imported at its first use. The package
+has nine rooms, and imports run strictly downwards:
 
     constants, utils < data, lattice < config < models < method < training | evaluation < cli
 """
@@ -11,7 +11,7 @@ import lazy_loader
 
 from getam._torchvision import prepare_import
 
-# Here, so that `import timm` works in any module that has imported getam.
+# Called here, so that `import timm` works in every module of the package.
 prepare_import()
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,13 +1,13 @@
-"""GETAM maps against the usual ways of computing them: seconds and memory, side by side in one run.
+"""GETAM maps, compared with the usual ways of computing them: seconds and memory in one run.
 
     python -m benchmarks.speed.activation [--device cuda] [--sizes 256 512] [--repeats 5]
 
-Hybrid, batch 4, six (image, class) pairs, maps of the last six blocks. The variants take turns, so that a slow moment
-of the machine meets all of them. Writes benchmarks/results/activation-<device>.csv.
+Hybrid, batch 4, six (image, class) pairs, maps of the last six blocks. The variants take turns, so that a change of the
+machine's load affects all of them. Writes benchmarks/results/activation-<device>.csv.
 
 rows            getam.activation_maps: class-token rows, one backward per rank of class, no weight gradient
 full matrices   unfused attention, gradients of whole attention matrices, one backward per pair, no weight gradient
-with backward() the same by `backward()`: every weight's gradient too, as in code that keeps them by hooks
+with backward() the same by `backward()`: also every weight's gradient, as in code that takes them from hooks
 """
 
 import argparse
@@ -25,7 +25,7 @@ from getam.utils.hardware import device_name
 
 PAIRS = [(0, 1), (0, 5), (1, 3), (1, 7), (2, 2), (3, 9)]
 BATCH, CLASSES, START_LAYER = 4, 20, 6
-BUDGET = 100  # seconds after which a variant is not repeated again at this size
+BUDGET = 100  # seconds after which a variant is not repeated at this size
 VARIANTS = {
     "rows": partial(activation_maps, start_layer=START_LAYER),
     "full matrices": partial(naive_maps, start_layer=START_LAYER),
@@ -34,7 +34,7 @@ VARIANTS = {
 
 
 def prepare(device: str, size: int, variant: str, bf16: bool) -> Callable[[], torch.Tensor]:
-    """Network and inputs on the device, and the call to measure; bf16: under autocast."""
+    """The call to measure, with network and inputs on the device; bf16: under autocast."""
     torch.manual_seed(0)
     network = build_model("vitb_hybrid", CLASSES).eval().to(device)
     images = torch.randn(BATCH, 3, size, size).to(device)
@@ -50,7 +50,7 @@ def prepare(device: str, size: int, variant: str, bf16: bool) -> Callable[[], to
 
 
 def timed(call: Callable[[], torch.Tensor], device: str) -> tuple[float, torch.Tensor]:
-    """One call's wall time in seconds, the device's work included, and its result."""
+    """The wall time of a call in seconds, including the device's work, and its result."""
     start = time.perf_counter()
     result = call()
     if device == "cuda":

@@ -1,7 +1,8 @@
 """Activation maps the way they are usually computed: full N x N matrices, one backward per (image, class) pair.
 
-The opponent of benchmarks/speed/activation.py and the oracle of tests/method/test_activation.py. It is written from the definitions
-(docs/method.md section 2) with timm's unfused attention and shares no code with getam.method.activation.
+benchmarks/speed/activation.py measures it, and tests/method/test_activation.py takes it as the truth. It is written from
+the definitions (docs/method.md section 2) with timm's unfused attention and shares no code with
+getam.method.activation.
 """
 
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 @contextmanager
 def full_attention(vit: nn.Module) -> Iterator[list[Tensor]]:
-    """timm's own unfused attention inside; the list fills with each block's A, (B, heads, N, N)."""
+    """Runs timm's unfused attention inside the block; collects each block's A, (B, heads, N, N), in the list."""
     attentions = [block.attn for block in vit.blocks]
     matrices: list[Tensor] = []
     hooks = [a.attn_drop.register_forward_hook(lambda *call: matrices.append(call[2])) for a in attentions]
@@ -41,9 +42,9 @@ def naive_maps(
 ) -> Tensor:
     """Maps (B, C, rows, columns) of the token grid; see `getam.method.activation.activation_maps` for the arguments.
 
-    weight_gradients: call `backward()`, which computes the gradient of every weight too, as code that keeps its
-        attention gradients by hooks does; else ask for the attention gradients alone.
-    whole_forward: run the decoder, too, though maps do not need it, as the released code does.
+    weight_gradients: call `backward()`, which also computes the gradient of every weight, as in code that takes the
+        attention gradients from hooks; otherwise the attention gradients alone.
+    whole_forward: also run the decoder, which maps do not need, as the released code does.
     """
     vit = getattr(network, "vit", network)
     with full_attention(vit) as matrices:

@@ -1,11 +1,12 @@
-"""A joint step of training against the usual way of doing it, side by side.
+"""A joint step of training, compared with its usual implementation.
 
-    python -m benchmarks.speed.training [--device cuda] [--backbone vitb_hybrid] [--side 256] [--batch 4] [--precision tf32]
+    python -m benchmarks.speed.training [--device cuda] [--backbone vitb_hybrid] [--side 256] [--batch 4]
+                                        [--precision tf32]
 
-The usual way: one forward of the whole network with full attention matrices for the maps, one `backward()` for each
-(image, class) pair, a second forward for the losses, and the bilateral filter on copies in the CPU's memory. A stronger
-variant asks autograd for the attention gradients alone. All three have the same refinement, labels and losses (this
-package's), and take the same images; their losses are compared. Writes benchmarks/results/training-<device>.csv.
+The usual implementation: one forward of the whole network with full attention matrices for the maps, one `backward()`
+for each (image, class) pair, a second forward for the losses, and the bilateral filter on copies in the CPU's memory. A
+faster variant computes the attention gradients alone. All three use this package's refinement, labels and losses on the
+same images, and their losses are compared. Writes benchmarks/results/training-<device>.csv.
 """
 
 import argparse
@@ -54,7 +55,7 @@ def make_experiment(options: argparse.Namespace) -> Experiment:
 
 
 def make_batch(options: argparse.Namespace) -> Batch:
-    """Random blotches, half of them salient."""
+    """Random smooth images, half of whose pixels are salient."""
     torch.manual_seed(0)
     side, batch = options.side, options.batch
     coarse = torch.rand(batch, 3, side // 32, side // 32)
@@ -68,14 +69,14 @@ def make_batch(options: argparse.Namespace) -> Batch:
 
 
 def prepare(options: argparse.Namespace, way: str) -> Callable[[], float]:
-    """A function that makes one joint step and returns its loss."""
+    """A function that runs one joint step and returns its loss."""
     experiment, batch = make_experiment(options), make_batch(options)
     torch.manual_seed(0)
     network = build_model(
         num_classes=CLASSES, pretrained=experiment.network.pretrained, **experiment.network_arguments()
     ).to(options.device)
     prepare_for_speed(network, experiment.training)
-    # Eval mode, so that two forwards are worth as much as one; what is calculated in a step is otherwise the same.
+    # Eval mode, so that one forward and two give the same losses; the work of a step is otherwise the same.
     network.eval()
     optimiser = make_optimiser(network, experiment.training, experiment.recipe)
     if way == "getam":
@@ -87,7 +88,7 @@ def prepare(options: argparse.Namespace, way: str) -> Callable[[], float]:
         optimiser.zero_grad()
         total = losses()
         if way == "backward":
-            optimiser.zero_grad()  # the pairs' backward() has left its own
+            optimiser.zero_grad()  # the backward() of the pairs has left gradients
         total.backward()
         optimiser.step()
         return total.item()
@@ -155,7 +156,7 @@ def main() -> None:
 
 
 def measure(options: argparse.Namespace) -> list[dict]:
-    """A row for each way; they take turns."""
+    """A row for each implementation; they take turns."""
     steps = {way: prepare(options, way) for way in WAYS}
     losses = {way: step() for way, step in steps.items()}  # the first step, from the same weights
     seconds = {way: [] for way in WAYS}

@@ -1,4 +1,4 @@
-"""The `getam` command: one module per verb. `command` parses and dispatches, `options` has what verbs share."""
+"""The `getam` command: one module per verb. `command` parses and dispatches, `options` has the shared options."""
 
 import lazy_loader
 

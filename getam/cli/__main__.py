@@ -1,4 +1,4 @@
-"""`python -m getam.cli`, which torchrun starts."""
+"""`python -m getam.cli`: the `getam` command as torchrun starts it."""
 
 import sys
 

@@ -29,17 +29,17 @@ _VERBS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command: 0, 1 after an error that is the input's, or 130 (143) when interrupted (terminated)."""
+    """Runs one command. Returns 0, 1 after an error in the input, or 130 (143) when interrupted (terminated)."""
     parser = argparse.ArgumentParser(prog="getam", description="GETAM: segmentation from image-level labels.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    # All of them together import everything that there is, which takes seconds.
+    # Importing all verbs takes seconds, so only the requested one is imported.
     for verb in arguments[:1] if arguments[:1] and arguments[0] in _VERBS else _VERBS:
         import_module(f"getam.cli.{verb}").add(commands)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="getam: %(message)s", stream=sys.stderr)
-    for talkative in ("PIL", "matplotlib", "timm"):
-        logging.getLogger(talkative).setLevel(logging.WARNING)
+    for verbose in ("PIL", "matplotlib", "timm"):
+        logging.getLogger(verbose).setLevel(logging.WARNING)
     try:
         options.run(options)
     except (ValueError, OSError, ImportError, MemoryError) as error:
@@ -52,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("getam: interrupted", file=sys.stderr)
         return 130
     except BrokenProcessPool:
-        print("getam: error: a worker process was ended, most likely for memory: try fewer --workers", file=sys.stderr)
+        print(
+            "getam: error: a worker process was killed, most likely for lack of memory: try fewer --workers",
+            file=sys.stderr,
+        )
         return 1
     return 0

@@ -1,4 +1,4 @@
-"""`getam convert`: one of the authors' released checkpoints as a run, to be predicted and scored like any other."""
+"""`getam convert`: turns one of the authors' released checkpoints into a run, to predict and score like any other."""
 
 import argparse
 from pathlib import Path
@@ -17,11 +17,11 @@ def add(commands) -> None:
     """Adds `convert` to the commands."""
     parser = commands.add_parser(
         "convert",
-        help="take one of the authors' released checkpoints as a run's weights",
+        help="turn one of the authors' released checkpoints into a run",
         description="Writes RUN/weights.safetensors from a released checkpoint, for `predict`, `refine` and `score`.",
         formatter_class=HelpFormatter,
     )
-    parser.add_argument("checkpoint", type=Path, help="file that `getam fetch` has brought")
+    parser.add_argument("checkpoint", type=Path, help="file that `getam fetch` has downloaded")
     parser.add_argument(
         "experiment",
         type=experiment_source,

@@ -1,4 +1,4 @@
-"""Options that several verbs have."""
+"""Options that several verbs share."""
 
 import argparse
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from getam.utils.progress import progress
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Says the default of each option that has one."""
+    """Shows the default of each option that has one."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         has_none = action.default is None or action.default is False or action.default == ()
@@ -24,19 +24,19 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
-    """--workers: how many processes work at once."""
+    """--workers: number of processes."""
     parser.add_argument(
         "--workers", type=positive, default=available_cores(), help="images at once, each in a process of its own"
     )
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """--device: where the network runs."""
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="auto: a GPU where there is one")
+    """--device: the device that the network runs on."""
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="auto: a GPU if there is one")
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
-    """RUN, as `folder`, and --split: what a step that follows training works on."""
+    """RUN, as `folder`, and --split: the run and the splits that a step works on."""
     parser.add_argument("folder", type=Path, metavar="RUN", help="folder that `getam train` has written")
     parser.add_argument("--split", nargs="+", required=True, help="splits of the data set")
 
@@ -48,7 +48,7 @@ def experiment_source(text: str) -> Path | dict:
     try:
         return parse_yaml(text)
     except yaml.YAMLError as error:
-        raise argparse.ArgumentTypeError(f"no YAML: {error}") from error
+        raise argparse.ArgumentTypeError(f"not YAML: {error}") from error
 
 
 def add_experiment(parser: argparse.ArgumentParser) -> None:
@@ -57,8 +57,8 @@ def add_experiment(parser: argparse.ArgumentParser) -> None:
         "--experiment",
         type=experiment_source,
         metavar="EXPERIMENT",
-        help="YAML file, or settings in braces, that go to the run's experiment.yaml before anything else; what the "
-        "weights depend on must be as it was",
+        help="YAML file, or settings in braces, to replace the run's experiment.yaml; settings that the weights depend "
+        "on must stay the same",
     )
 
 
@@ -66,7 +66,7 @@ def open_run(options: argparse.Namespace):
     """The run of the options `folder` and `experiment`.
 
     Raises:
-        ValueError: the weights that are there were trained with other settings than those of `experiment`.
+        ValueError: the run's weights were trained with other settings than those of `experiment`.
     """
     from getam.evaluation.run import Run
 
@@ -94,7 +94,7 @@ def add_network_job(parser: argparse.ArgumentParser) -> None:
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
-    """--batch and --workers: how many images at once."""
+    """--batch and --workers: how many images are read and processed at once."""
     parser.add_argument("--batch", type=positive, default=4, help="images at once")
     parser.add_argument("--workers", type=not_negative, default=1, help="processes that read images; 0: none")
 
@@ -134,7 +134,7 @@ def _setting(text: str) -> tuple[str, object]:
 
 
 def over_splits(options: argparse.Namespace, verb: str) -> None:
-    """Calls `predict` or `label` of a run for each split that was asked for."""
+    """Calls `predict` or `label` of a run for each requested split."""
     from getam.utils.hardware import choose_device
 
     run, device = open_run(options), choose_device(options.device)
@@ -145,13 +145,13 @@ def over_splits(options: argparse.Namespace, verb: str) -> None:
 
 
 def follow(paths: Iterable[Path], total: int, what: str) -> None:
-    """Exhausts a step's paths, with a progress line, and says where the files are."""
+    """Runs a step to its end with a progress line, and prints where its files are."""
     folders = {path.parent for path in progress(paths, total=total, desc=what, unit="image")}
     print(f"{total} files in {', '.join(map(str, folders))}")
 
 
 def not_negative(text: str) -> int:
-    """A whole number from 0, as an argument's type."""
+    """The type of an argument that is a whole number from 0."""
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"expected at least 0, got {text}")
@@ -159,7 +159,7 @@ def not_negative(text: str) -> int:
 
 
 def positive(text: str) -> int:
-    """A whole number from 1, as an argument's type."""
+    """The type of an argument that is a whole number from 1."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected at least 1, got {text}")

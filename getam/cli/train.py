@@ -12,14 +12,14 @@ def add(commands) -> None:
     parser = commands.add_parser(
         "train",
         help="train the network of one experiment",
-        description="Trains, or goes on with a training that was interrupted; on several GPUs under torchrun: "
+        description="Trains, or resumes an interrupted training; on several GPUs under torchrun: "
         "`torchrun --nproc-per-node 4 -m getam.cli train ...`.",
         formatter_class=HelpFormatter,
     )
     parser.add_argument(
         "experiment",
         type=experiment_source,
-        help="YAML file, or settings in braces: data, network, and what deviates from the defaults",
+        help="YAML file, or settings in braces: data, network, and settings that differ from the defaults",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="RUN", help="folder of the run")
     phases = parser.add_mutually_exclusive_group()
@@ -27,16 +27,16 @@ def add(commands) -> None:
         "--first-phase",
         type=Path,
         metavar="FOLDER",
-        help="go on from the first phase in FOLDER, which --only-first-phase has written; the result is the same",
+        help="continue from the first phase in FOLDER, written by --only-first-phase; the result is the same",
     )
     phases.add_argument(
         "--only-first-phase",
         action="store_true",
-        help="train the classification phase alone, for all experiments that differ only in what follows",
+        help="train the classification phase alone; experiments with the same first phase can share it",
     )
     add_settings(parser)
     add_device(parser)
-    parser.add_argument("--workers", type=not_negative, help="processes that prepare images; 0: none beside this one")
+    parser.add_argument("--workers", type=not_negative, help="processes that prepare images; 0: this one does")
     parser.set_defaults(run=_run)
 
 

@@ -1,7 +1,7 @@
 """The settings of a run: recipes, experiments, and the tables whose rows are read from runs.
 
-Everything here is validated data, and imports without torch. It uses `getam.lattice.settings` and the helpers of
-`getam.utils`, and nothing else of the package.
+Everything here is validated data and imports without torch. Of the package it uses `getam.lattice.settings` and
+`getam.utils` alone.
 """
 
 import lazy_loader

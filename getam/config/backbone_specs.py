@@ -1,20 +1,18 @@
-"""What there is to know of each backbone before it is built; importable without torch and timm, which take seconds."""
+"""The properties of each backbone; importable without torch and timm, which take seconds."""
 
 from dataclasses import dataclass
-
-from getam.utils.checks import suggestion
 
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """What there is to know of a backbone.
+    """The properties of a backbone.
 
     Attributes:
-        timm_name: of the model whose weights it starts from; None: built here, trained from scratch.
-        stages: how many stages of the convolutional part are tapped; they come first.
-        blocks: indices of the transformer blocks tapped after them.
+        timm_name: the timm model whose weights it starts from; None: built here and trained from scratch.
+        stages: number of stages of the convolutional part that the decoder taps, before the blocks.
+        blocks: indices of the tapped transformer blocks.
         widths: channels of the four taps, finest first.
-        depth: how many blocks there are.
+        depth: number of blocks.
         paper_start_layer: first block whose map the paper sums.
     """
 
@@ -27,7 +25,7 @@ class BackboneSpec:
 
 
 def released_start_layer(depth: int) -> int:
-    """First block whose map the released code sums: it takes the last six, whatever the backbone."""
+    """First block whose map the released code sums: the last six are summed for every backbone."""
     return max(0, depth - 6)
 
 
@@ -55,7 +53,7 @@ BACKBONES: dict[str, BackboneSpec] = {
 
 
 def backbone_spec(backbone: str) -> BackboneSpec:
-    """The entry of `BACKBONES`; a ValueError for an unknown name."""
+    """The entry of `BACKBONES`. Raises ValueError for an unknown name; the message lists the known ones."""
     if backbone not in BACKBONES:
-        raise ValueError(f"unknown backbone {backbone!r}; {suggestion(backbone, BACKBONES)}")
+        raise ValueError(f"unknown backbone {backbone!r}; known are {', '.join(BACKBONES)}")
     return BACKBONES[backbone]

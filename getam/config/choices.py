@@ -1,6 +1,6 @@
-"""Names and numbers that settings are checked against; importable without torch, which takes seconds."""
+"""The values that some settings may take, and their defaults; importable without torch, which takes seconds."""
 
-# Activation methods (getam/method/activation.py), and how maps are fused over blocks and heads.
+# Activation methods (getam/method/activation.py), and ways to fuse maps over blocks and heads.
 METHODS = ("getam", "attention_gradient", "grad_cam", "cam", "rollout", "transformer_attribution")
 FUSIONS = ("sum", "product", "matmul")
 HEADS = ("released", "paper")

@@ -14,15 +14,15 @@ from getam.utils.checks import suggestion
 
 Config = Mapping[str, Any]
 _SEED = re.compile(r"(?P<experiment>.+)-seed(?P<seed>\d+)")
-# Keys of an entry that are no settings of the experiment.
+# Keys of an entry that are not settings of the experiment.
 _OF_ENTRY = ("extends", "checkpoint", "seeds")
 
 
 def entry_of(name: str, config: Config) -> dict[str, Any]:
-    """An entry of `experiments` with everything that it extends, nearest first.
+    """An entry of `experiments`, merged over the entries that it extends; nearer ones override farther ones.
 
     Raises:
-        ValueError: there is no such entry, what it extends does not exist, or entries extend one another.
+        ValueError: there is no such entry, an extended one does not exist, or entries extend one another.
     """
     return _extended(name, config, ())
 
@@ -41,7 +41,7 @@ def _extended(name: str, config: Config, seen: tuple[str, ...]) -> dict[str, Any
 
 
 def merged(base: Config, over: Config) -> dict[str, Any]:
-    """`base` with the values of `over`, section by section."""
+    """`base`, overridden by the values of `over` section by section."""
     result = dict(base)
     for key, value in over.items():
         inner = result.get(key)
@@ -56,7 +56,7 @@ def settings_of(run: str, config: Config) -> dict[str, Any]:
     """Settings of a run, as `getam.load_experiment` takes them; `NAME-seed3` is the entry NAME with seed 3.
 
     Raises:
-        ValueError: as `entry_of`; or the entry does not say what every experiment has to.
+        ValueError: as `entry_of`; or the entry lacks a setting that has no default.
     """
     match = _SEED.fullmatch(run)
     name = match["experiment"] if match and run not in config["experiments"] else run
@@ -71,17 +71,17 @@ def settings_of(run: str, config: Config) -> dict[str, Any]:
 
 
 def first_phase_of_run(run: str, config: Config) -> str | None:
-    """Name of the first phase that a run begins with, `<what it is made from>-seed<n>`, or None where it has none."""
+    """Name of a run's first phase, `<digest of its settings>-seed<n>`, or None if it has no first phase."""
     experiment = load_experiment(settings_of(run, config))
     name = first_phase_name(experiment)
     return name and f"{name}-seed{experiment.seed}"
 
 
 def settings_of_first_phase(phase: str, config: Config) -> dict[str, Any]:
-    """Settings of some run that begins with a first phase.
+    """Settings of a run with this first phase; of all such runs, the first in the configuration.
 
     Raises:
-        ValueError: no entry of the configuration begins with it.
+        ValueError: no entry of the configuration has this first phase.
     """
     match = _SEED.fullmatch(phase)
     for name in config["experiments"] if match else ():
@@ -93,10 +93,10 @@ def settings_of_first_phase(phase: str, config: Config) -> dict[str, Any]:
 
 
 def runs_of(experiment: str, config: Config, seeds: Iterable[int] | None = None) -> list[str]:
-    """Names of an entry's runs, one for each of `seeds`; that of the entry's own seed has its plain name.
+    """Names of an entry's runs, one for each of `seeds`; the run of the entry's own seed has the entry's name.
 
     Args:
-        seeds: None: those that the entry names, or else the configuration.
+        seeds: None: those of the entry, or else of the configuration.
     """
     entry = entry_of(experiment, config)
     if "checkpoint" in entry:
@@ -107,5 +107,5 @@ def runs_of(experiment: str, config: Config, seeds: Iterable[int] | None = None)
 
 
 def seeds_of(entry: Config, config: Config) -> list[int]:
-    """The seeds that an entry names, or else the configuration."""
+    """The seeds of an entry, or else of the configuration."""
     return entry.get("seeds", config["seeds"])

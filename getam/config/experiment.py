@@ -1,7 +1,7 @@
-"""One experiment: every setting that a number depends on, in one validated and fully resolved file.
+"""One experiment: every setting that a result depends on, validated and with its defaults filled in.
 
-A file names what deviates from the defaults; `load_experiment` fills in the rest. What depends on the machine alone
-(number of processes, device) is no setting of an experiment but an option of the commands.
+A file holds the settings that differ from the defaults; `load_experiment` fills in the others. Settings of the machine
+(number of processes, device) do not belong to an experiment; they are options of the commands.
 """
 
 import hashlib
@@ -27,13 +27,13 @@ _Side = Annotated[int, Field(ge=32, multiple_of=32)]
 
 
 class _Section(BaseModel):
-    """Settings that cannot be changed; a key that does not exist and a value of another type are errors."""
+    """Immutable settings; unknown keys and values of another type are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Data(_Section):
-    """What is trained on.
+    """The training images.
 
     dataset: folder that `getam prepare` has written.
     split: images to train on; their image-level labels are used, never their masks.
@@ -55,9 +55,9 @@ class Network(_Section):
 
 
 class Maps(_Section):
-    """Arguments of `activation_maps` and `refine_maps`; start_layer null is the recipe's.
+    """Arguments of `activation_maps` and `refine_maps`; start_layer null: the recipe's.
 
-    labels: how pseudo labels are made of the maps, by label completion or as RRM does it (Table 2).
+    labels: pseudo labels come from label completion, or from CRFs as in RRM (the paper's Table 2).
     """
 
     method: Literal[METHODS] = "getam"
@@ -78,16 +78,16 @@ class DenseEnergy(_Section):
 
 
 class Training(_Section):
-    """Two phases (docs/method.md section 5): classification alone, then everything.
+    """Two phases (docs/method.md section 5): classification alone, then all losses.
 
     crop: side of the random views. batch: images of one step, of all processes together.
-    epochs: of both phases; classification: the part of the steps that the first phase takes.
+    epochs: of both phases; classification: fraction of the steps that belong to the first phase.
     optimiser: `sgd` with the recipe's momentum and weight decay, or `adamw` with `weight_decay`.
-    rate: at first; it falls as (1 - step / steps)^power, in the joint phase times `joint_factor`, and rises linearly
-        over the first `warmup` steps. What is not the backbone, and begins with random weights, has `head_factor` times
-        this rate.
-    split_cross_entropy: one mean over the background and one over the classes (VOC), or one mean (COCO).
-    precision: `float32`, `tf32` (NVIDIA's shortened products) or `bfloat16` (autocast).
+    rate: initial learning rate; it falls as (1 - step / steps)^power, is multiplied by `joint_factor` in the joint
+        phase, and rises linearly over the first `warmup` steps. Parameters outside the backbone, which start from
+        random weights, have `head_factor` times this rate.
+    split_cross_entropy: one mean over the background and one over the classes (VOC), or one mean over both (COCO).
+    precision: `float32`, `tf32` (products of TensorFloat-32) or `bfloat16` (autocast).
     channels_last, compile, fused_optimiser: faster on a GPU; results differ by rounding.
     """
 
@@ -112,15 +112,15 @@ class Training(_Section):
     @model_validator(mode="after")
     def _weight_decay_fits(self) -> "Training":
         if self.optimiser == "sgd" and self.weight_decay is not None:
-            raise ValueError("weight_decay is adamw's; that of sgd is the recipe's (recipe.optimiser)")
+            raise ValueError("weight_decay is for adamw; that of sgd is set by the recipe (recipe.optimiser)")
         if self.optimiser == "adamw" and self.weight_decay is None:
             raise ValueError("weight_decay: adamw needs one, such as 0.01")
         return self
 
 
 class Inference(_Section):
-    """sizes: sides of the squares that an image is resized to; flip: each of them mirrored, too; precision: as in
-    training.
+    """sizes: sides of the squares that an image is resized to. flip: predict each of them mirrored, too.
+    precision: as in training.
     """
 
     sizes: Annotated[tuple[_Side, ...], Field(min_length=1)] = (256, 320, 480)
@@ -139,15 +139,15 @@ class Crf(_Section):
     bgr: bool = CrfSettings.bgr
 
     def settings(self) -> CrfSettings:
-        """As `getam.evaluation.masks` takes them."""
+        """The settings as `getam.evaluation.masks` takes them."""
         return CrfSettings(**self.model_dump())
 
 
 class Monitoring(_Section):
-    """How training is watched and saved; no result depends on it.
+    """How often training reports and saves; no result depends on it.
 
-    history: steps between two lines of history.csv. sheet: steps between two picture sheets, 0 for none.
-    checkpoint_minutes: between two checkpoints.
+    history: steps between two rows of history.csv. sheet: steps between two picture sheets, 0 for none.
+    checkpoint_minutes: minutes between two checkpoints.
     """
 
     history: _Whole = 50
@@ -156,7 +156,7 @@ class Monitoring(_Section):
 
 
 class Experiment(_Section):
-    """An experiment; see `load_experiment`. `recipe` is a preset's name, or its name with settings that differ."""
+    """An experiment; see `load_experiment`. `recipe` is a preset's name, or a mapping with overrides of a preset."""
 
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
     seed: Annotated[int, Field(ge=0)] = 0
@@ -174,7 +174,7 @@ class Experiment(_Section):
     def _whole_recipe(cls, value: Any) -> Recipe:
         settings = {"preset": value} if isinstance(value, str) else value
         if not isinstance(settings, Mapping):
-            raise ValueError("expected released, paper, or a mapping with preset and the settings that differ")
+            raise ValueError("recipe: expected released, paper, or a mapping with preset and overrides")
         overrides = dict(settings)
         return load_recipe(overrides.pop("preset", "released"), **overrides)
 
@@ -187,21 +187,21 @@ class Experiment(_Section):
 
     @property
     def start_layer(self) -> int | None:
-        """First block whose map is summed: the experiment's own, else the recipe's for the methods it concerns."""
+        """First block whose map is summed: `maps.start_layer`, or else the recipe's for the methods that have one."""
         if self.maps.start_layer is not None:
             return self.maps.start_layer
         by_recipe = self.maps.method in ("getam", "attention_gradient")
         return self.recipe.first_block(self.network.backbone) if by_recipe else None
 
     def digest(self, *sections: str) -> str:
-        """sha256 of some sections; without where files lie, as what is in them is what matters."""
+        """sha256 of some sections, without the paths of files: their content is compared instead."""
         chosen = {section: self._plain()[section] for section in sections}
         for section, key in (("data", "dataset"), ("data", "saliency"), ("network", "pretrained")):
             chosen.get(section, {}).pop(key, None)
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
 
     def network_arguments(self) -> dict[str, Any]:
-        """Arguments of `build_model`, but for num_classes and pretrained."""
+        """Arguments of `build_model`, except num_classes and pretrained."""
         return {
             "backbone": self.network.backbone,
             "classifier": self.network.classifier,
@@ -210,7 +210,7 @@ class Experiment(_Section):
         }
 
     def as_yaml(self) -> str:
-        """Every setting, in the order of the sections."""
+        """Every setting as YAML, in the order of the sections."""
         return yaml.safe_dump(self._plain(), sort_keys=False, default_flow_style=None, width=120)
 
     def _plain(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Reading and writing experiment files: YAML in, a validated `Experiment` out, every error with its key."""
+"""Reads and writes experiment files; every error names the key."""
 
 import json
 import re
@@ -16,14 +16,14 @@ from getam.utils.files import write_text
 
 
 def load_experiment(source: Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Experiment:
-    """An experiment from its file or a dictionary, every setting checked.
+    """Loads an experiment from a file or a dictionary and checks every setting.
 
     Args:
-        overrides: `section.key` -> value, which go before those of the source.
+        overrides: `section.key` -> value; they override the source's values.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no YAML, or a key or a value is wrong; all of them are named.
+        ValueError: it is not YAML, or keys or values are wrong; the message names all of them.
     """
     if isinstance(source, Mapping):
         name, settings = "experiment", json.loads(json.dumps(source, default=str))
@@ -32,28 +32,28 @@ def load_experiment(source: Path | Mapping[str, Any], overrides: Mapping[str, An
     for key, value in (overrides or {}).items():
         _set(settings, key, value)
     try:
-        # By way of JSON, whose strict reading takes lists for tuples and strings for paths, but no string for a number.
+        # As JSON, pydantic's strict mode accepts lists for tuples and strings for paths, but not strings for numbers.
         return Experiment.model_validate_json(json.dumps(settings))
     except ValidationError as error:
-        # A value that may be of two types gives an error for each.
+        # A value with two possible types gives an error for each.
         explained = {_location(problem): _explained(problem) for problem in reversed(error.errors())}
         raise ValueError(f"{name}: " + "; ".join(reversed(explained.values()))) from error
 
 
 def write_experiment(folder: Path, experiment: Experiment) -> None:
-    """Writes experiment.yaml, which `load_experiment` reads back as the same experiment."""
+    """Writes the experiment to experiment.yaml in `folder`, as `load_experiment` reads it."""
     write_text(folder / EXPERIMENT, experiment.as_yaml())
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's numbers: PyYAML takes 1e-3 for a string."""
+    """Reads numbers as YAML 1.2 does: PyYAML reads 1e-3 as a string."""
 
 
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), "+-0123456789")
 
 
 def parse_yaml(text: str) -> Any:
-    """The value of a YAML text; a yaml.YAMLError where it is none."""
+    """The value of a YAML text. Raises yaml.YAMLError if it is not YAML."""
     return yaml.load(text, _Loader)
 
 
@@ -63,7 +63,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         settings = parse_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no YAML: {error}") from error
+        raise ValueError(f"{path} is not YAML: {error}") from error
     if not isinstance(settings, dict):
         raise ValueError(f"{path}: expected name, data, network, ..., found {type(settings).__name__}")
     return settings
@@ -76,7 +76,7 @@ def _set(settings: dict[str, Any], key: str, value: Any) -> None:
         if section == "recipe" and isinstance(inner, str):
             inner = settings[section] = {"preset": inner}
         if not isinstance(inner, dict):
-            raise ValueError(f"{key}: {section} is no section")
+            raise ValueError(f"{key}: {section} is not a section")
         settings = inner
     settings[last] = value
 

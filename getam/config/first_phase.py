@@ -1,7 +1,8 @@
-"""The first phase, which learns the classes alone, on its own: experiments that differ only in what follows share it.
+"""The first phase of training, which experiments can share.
 
-Maps, labels, saliency and the losses of the decoder have no part in it, so all of the paper's methods and most of its
-ablations begin alike. A run that goes on from a shared first phase ends with the bits that it would have had alone.
+It trains the classifier alone. Maps, pseudo labels, saliency and the decoder's losses have no effect on it, so all of
+the paper's methods and most of its ablations have the same first phase. A run that continues from a shared one gets
+the same weights, bit for bit, as if it had trained both phases itself.
 """
 
 import hashlib
@@ -10,15 +11,15 @@ from getam.config.backbone_specs import BACKBONES
 from getam.config.experiment import Crf, Experiment, Inference, Maps, Training, training_digest
 from getam.config.recipe import Recipe
 
-# The state after the first phase, in a folder of its own, beside history.csv and provenance.json.
+# The file of the state after the first phase, in a folder with history.csv and provenance.json.
 FIRST_PHASE = "first_phase.pt"
 _JOINT = ("joint_factor", "split_cross_entropy", "dense_energy")
 
 
 def first_phase_of(experiment: Experiment) -> Experiment | None:
-    """The experiment with defaults for all that its first phase does not depend on, or None where it has no such phase.
+    """The experiment with defaults for all settings that do not affect its first phase; None if it has none.
 
-    Experiments share a first phase if this gives the same for both.
+    Two experiments share a first phase if the results are equal.
     """
     training, recipe = experiment.training, experiment.recipe
     if training.classification == 0:
@@ -41,11 +42,11 @@ def first_phase_of(experiment: Experiment) -> Experiment | None:
 
 
 def first_phase_name(experiment: Experiment) -> str | None:
-    """A name that says what its first phase is made from, the same for all seeds; None where it has none."""
+    """A digest of the settings of its first phase, the same for all seeds; None if it has no first phase."""
     phase = first_phase_of(experiment)
     if phase is None:
         return None
-    # Where files lie is no part of the digest.
+    # The digest does not cover the paths of files.
     places = (str(phase.data.dataset), str(phase.network.pretrained))
     unseeded = training_digest(phase.model_copy(update={"seed": 0}))
     return hashlib.sha256("\n".join((unseeded, *places)).encode()).hexdigest()[:12]

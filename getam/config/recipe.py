@@ -1,4 +1,4 @@
-"""Where the released code and the paper part: one named setting a row (docs/method.md section 8)."""
+"""The settings in which the released code and the paper differ (docs/method.md section 8)."""
 
 import math
 from dataclasses import dataclass, fields, replace
@@ -12,16 +12,16 @@ Side = Literal["released", "paper"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """The settings in which the authors' released code and their paper differ, and the numbers of the label completion.
+    """The settings in which the authors' released code and their paper differ, and those of label completion.
 
     The first seven are `released` or `paper`:
 
     Attributes:
-        optimiser: SGD with momentum 5e-4 and no weight decay (what the released code does by passing the weight decay
-            where SGD expects the momentum), or with 0.9 and 5e-4 (what was meant).
-        saliency_target: background everywhere but on mined pixels, or 1 - saliency.
-        mining_conflict: a pixel mined for two classes goes to the first in index order, or becomes 255.
-        start_layer: maps are summed from block 6 on for every backbone, or from 6 for the hybrid and 0 for the others.
+        optimiser: SGD with momentum 5e-4 and no weight decay (the released code passes the weight decay where SGD
+            expects the momentum), or with 0.9 and 5e-4 (as intended).
+        saliency_target: background everywhere except on mined pixels, or 1 - saliency.
+        mining_conflict: a pixel mined for two classes gets the class of lower index, or becomes 255.
+        start_layer: maps are summed from block 6 for every backbone, or from 6 for the hybrid and 0 for the others.
         heads: the product of two means over the heads, or the heads averaged first (docs/method.md section 2).
         padding: the padded border counts as pixels, or is left out of maps, labels, quantile and losses.
         weight_standardisation: of the hybrid: (w - mean) / (std + 1e-5), or timm's.
@@ -71,7 +71,7 @@ class Recipe:
         return 0.0 if self.optimiser == "released" else 5e-4
 
     def first_block(self, backbone: str) -> int:
-        """The first block whose map is summed, for a key of `getam.config.backbone_specs.BACKBONES`."""
+        """The first block whose map is summed; `backbone` is a key of `getam.config.backbone_specs.BACKBONES`."""
         spec = backbone_spec(backbone)
         return released_start_layer(spec.depth) if self.start_layer == "released" else spec.paper_start_layer
 

@@ -1,6 +1,6 @@
-"""The JSON schema of an entry of config/experiments.yaml, from `getam.config.experiment`: `make schemas` writes it.
+"""The JSON schema of an entry of config/experiments.yaml, derived from `getam.config.experiment`.
 
-The workflow checks its configuration with it before anything is imported that takes its time.
+`make schemas` writes it to workflow/schemas/experiment.schema.yaml, with which the workflow checks its configuration.
 """
 
 from typing import Any
@@ -12,21 +12,21 @@ from getam.config.recipe import PRESETS
 
 
 def entry_schema() -> dict[str, Any]:
-    """An experiment of which nothing is required, as an entry may extend another; with an entry's own keys."""
+    """The schema of an experiment with the keys of an entry; nothing is required, as an entry may extend another."""
     schema = _relaxed(Experiment.model_json_schema())
     definitions = schema.pop("$defs")
     definitions["Recipe"]["properties"]["preset"] = {"enum": list(PRESETS)}
     schema["properties"]["recipe"] = {"anyOf": [{"enum": list(PRESETS)}, {"$ref": "#/$defs/Recipe"}]}
     del schema["properties"]["name"]
     schema["properties"] |= {
-        "extends": {"type": "string", "description": "entry of recipes or experiments whose settings hold, too"},
+        "extends": {"type": "string", "description": "entry of recipes or experiments to inherit settings from"},
         "checkpoint": {"type": "string", "description": "archive with the authors' weights; nothing is trained"},
         "seeds": {
             "type": "array",
             "minItems": 1,
             "uniqueItems": True,
             "items": {"type": "integer", "minimum": 0},
-            "description": "in place of the configuration's",
+            "description": "override the configuration's seeds",
         },
     }
     header = {
@@ -37,14 +37,14 @@ def entry_schema() -> dict[str, Any]:
 
 
 def _relaxed(schema: Any) -> Any:
-    """Without required keys, defaults (an entry that extends another has that one's), titles and docstrings."""
+    """Drops required keys, defaults (an entry inherits those of the one it extends), titles and docstrings."""
     if isinstance(schema, list):
         return [_relaxed(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
     relaxed = {}
     for key, value in schema.items():
-        if key in ("properties", "$defs"):  # keys below are names, not the schema's own words
+        if key in ("properties", "$defs"):  # the keys below are names, not keywords of the schema
             relaxed[key] = {name: _relaxed(part) for name, part in value.items()}
         elif key not in ("required", "default", "title", "description"):
             relaxed[key] = _relaxed(value)

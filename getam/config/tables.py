@@ -1,7 +1,7 @@
-"""What the configuration asks for: the settings of each run, and the runs that each row of a table is read from.
+"""Tables and their rows: the runs that each row is read from, and a check that all names exist.
 
 `config` is the workflow's configuration as a dictionary: `experiments` and `recipes` (config/experiments.yaml,
-config/recipes.yaml), `tables` (config/paper.yaml) and `seeds` (config/config.yaml). Nothing here computes anything.
+config/recipes.yaml), `tables` (config/paper.yaml) and `seeds` (config/config.yaml).
 """
 
 from collections.abc import Iterable
@@ -11,32 +11,32 @@ from getam.config.entries import Config, entry_of, runs_of, seeds_of, settings_o
 from getam.config.experiment_file import load_experiment
 from getam.utils.checks import check_known
 
-# What `getam prepare` makes of each kind of data set; test, and VOC's train_aug, only where their archives are given.
+# Splits that `getam prepare` writes for each kind of data set; test and VOC's train_aug need archives of their own.
 SPLITS = {
     "voc": ("train", "val", "train_aug", "test"),
     "coco": ("train", "val", "train_without_objects", "val_without_objects"),
     "shapes": ("train", "val", "test"),
 }
 
-# What of a run is scored -> name of the file of its scores. Maps are scored as they are, the others as masks.
+# Outputs of a run that can be scored -> name of the score file. Maps are scored directly, the others as masks.
 MASKS = {"masks": "iou", "masks_without_crf": "iou_without_crf", "pseudo_labels": "pseudo_label_iou"}
 SCORE_FILES = {**MASKS, "maps": "map_iou"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One number.
+    """One number of a table.
 
     Attributes:
-        row: what the table calls it.
+        row: its name in the table.
         experiment: entry of `experiments` that gives the number, or None.
-        minus: entry whose number is subtracted: the paper gives some numbers as differences only.
-        split, what: which masks of the run are scored (a key of `SCORE_FILES`).
+        minus: entry whose number is subtracted; the paper gives some numbers only as differences.
+        split, what: the split and the output of the run that are scored (`what` is a key of `SCORE_FILES`).
         paper: published value in points of mIoU, or None.
-        tolerance: how far away, in points, a reproduction may lie; where there is a published value to reproduce.
-        state: of a number that no run can give: why.
-        submission: entry whose archive for the evaluation server stands for the number.
-        source, note: where the published value was found; what else there is to say.
+        tolerance: largest difference from the published value, in points, that counts as reproduced.
+        state: why no run can give the number, or None.
+        submission: entry whose archive for the evaluation server takes the place of the number.
+        source, note: where the published value was found, and remarks.
     """
 
     row: str
@@ -53,9 +53,9 @@ class Row:
 
 
 def runs_of_row(row: Row, config: Config) -> tuple[list[str], list[str]]:
-    """Runs that a row is read from, and those that are subtracted from them, seed by seed.
+    """Runs that a row is read from, and runs that are subtracted from them, seed by seed.
 
-    A difference is taken over the seeds that both entries have, so that chance which they share falls out.
+    A difference is taken over the seeds that both entries have, so that shared randomness cancels.
     """
     if not row.experiment:
         return [], []
@@ -66,35 +66,35 @@ def runs_of_row(row: Row, config: Config) -> tuple[list[str], list[str]]:
     shared = [seed for seed in seeds[0] if seed in seeds[-1]] if seeds else [0]
     first, second = (runs_of(name, config, shared) for name in (row.experiment, row.minus))
     pairs = max(len(first), len(second)) if shared else 0
-    # A released checkpoint is one run, whatever it is compared with.
+    # A released checkpoint is a single run; it is repeated for every seed of the other entry.
     return (first * pairs)[:pairs], (second * pairs)[:pairs]
 
 
 def rows_of(table: str, config: Config) -> list[Row]:
-    """The rows of a table; what its `defaults` say holds for all of them."""
+    """The rows of a table, merged over its `defaults`."""
     described = config["tables"][table]
     return [Row(**{**described.get("defaults", {}), **row}) for row in described["rows"]]
 
 
 def experiments_of(rows: Iterable[Row]) -> list[str]:
-    """Every entry that rows are read from, once."""
+    """Every entry that the rows are read from, without repetition."""
     found = [name for row in rows for name in (row.experiment, row.minus) if name]
     return list(dict.fromkeys(found))
 
 
 def score_file(row: Row, run: str) -> str:
-    """Where the score of a run lies that a row is read from, below the folder of the experiments."""
+    """Path of the score file of a run for a row, below the folder of the experiments."""
     return f"{run}/{row.split}/{SCORE_FILES[row.what]}.csv"
 
 
 def check_studies(config: Config, archives: Iterable[str]) -> None:
-    """Everything that is named somewhere exists.
+    """Checks that every name in the configuration exists and every experiment is valid.
 
     Args:
         archives: names of the registry.
 
     Raises:
-        ValueError: what is missing, and where it is named.
+        ValueError: a name does not exist or a value is wrong; the message says where it stands.
     """
     for name in config["experiments"]:
         settings = settings_of(name, config)
@@ -128,7 +128,9 @@ def check_studies(config: Config, archives: Iterable[str]) -> None:
                     check_known(f"tables.{table}, row {row.row!r}", name, config["experiments"])
                     _check_split(f"tables.{table}, row {row.row!r}: split", row.split, name, config)
             if not (row.experiment or row.state or row.submission):
-                raise ValueError(f"tables.{table}: row {row.row!r} needs an experiment, or a state that says why not")
+                raise ValueError(
+                    f"tables.{table}: row {row.row!r} needs an experiment, or a state that says why there is none"
+                )
             if row.experiment and row.paper is not None and row.tolerance is None:
                 raise ValueError(f"tables.{table}: row {row.row!r} has a published number, and needs a tolerance")
             if row.experiment and not runs_of_row(row, config)[0]:

@@ -1,4 +1,4 @@
-"""The vision transformers of the paper, the features that the decoder taps, and the recording of their attention."""
+"""The vision transformers of the paper, and the features that the decoder taps."""
 
 from functools import partial
 from typing import Literal, NamedTuple
@@ -15,15 +15,15 @@ from getam.constants import IMAGE_MEAN, IMAGE_STD
 
 WeightStandardisation = Literal["released", "paper"]
 
-# The decoder's taps are numbered 1 to 4, and have these strides whatever the transformer's own.
+# Strides of the decoder's taps 1 to 4, the same for every transformer.
 TAP_STRIDES = {"1": 4, "2": 8, "3": 16, "4": 32}
 
 
 class ConvStem(nn.Module):
-    """Three strided 3x3 convolutions with BatchNorm: the convolutional part of `vit_micro_hybrid`, 1/8 in the end.
+    """Three strided 3x3 convolutions with BatchNorm, (B, 3, H, W) -> (B, 96, H/8, W/8): the stem of `vit_micro_hybrid`.
 
-    A transformer that is trained from scratch on few images learns much sooner from such a stem than from plain
-    patches. It has the parts of timm's ResNetV2 (`stem`, `stages`, `norm`), so that both are tapped alike.
+    A transformer trained from scratch on few images learns much faster with such a stem than from plain patches. It
+    has the parts of timm's ResNetV2 (`stem`, `stages`, `norm`), so that both are tapped alike.
     """
 
     def __init__(self, widths: tuple[int, int, int] = (24, 48, 96)):
@@ -46,7 +46,7 @@ class ConvStem(nn.Module):
 
 
 def _create(spec: BackboneSpec, pretrained: bool) -> VisionTransformer:
-    """The model without its classifier."""
+    """The timm model without its classifier."""
     if spec.timm_name is not None:
         return timm.create_model(spec.timm_name, pretrained=pretrained, num_classes=0)
     if pretrained:
@@ -63,9 +63,9 @@ def _create(spec: BackboneSpec, pretrained: bool) -> VisionTransformer:
 
 
 class Features(NamedTuple):
-    """What a backbone hands to the decoder.
+    """The tapped features of a backbone.
 
-    stages: feature maps (B, channels, H/4, W/4) and (B, channels, H/8, W/8) of the convolutional part, or none.
+    stages: feature maps (B, channels, H/4, W/4) and (B, channels, H/8, W/8) of the convolutional part; [] without one.
     tokens: outputs (B, N, D) of the tapped blocks, prefix tokens first, class token at 0.
     grid:   rows and columns of the patch tokens.
     """
@@ -76,10 +76,10 @@ class Features(NamedTuple):
 
 
 class Backbone(nn.Module):
-    """A timm vision transformer run at any image size, with its tapped features (docs/method.md section 1).
+    """A timm vision transformer that takes any image size and returns its tapped features (docs/method.md section 1).
 
-    The position embedding is resized at every forward from its stored square grid, bilinearly; the prefix tokens'
-    positions are kept.
+    The position embedding is resized bilinearly at every forward from its stored square grid; that of the prefix tokens
+    stays as it is.
     """
 
     def __init__(self, spec: BackboneSpec, pretrained: bool, weight_standardisation: WeightStandardisation):
@@ -96,7 +96,7 @@ class Backbone(nn.Module):
         return self.vit.feature_info[0]["reduction"]
 
     def forward(self, images: Tensor) -> Features:
-        """Normalised images (B, 3, H, W), sides multiples of 32, to their `Features`; else a ValueError."""
+        """The `Features` of normalised images (B, 3, H, W). Raises ValueError unless sides are multiples of 32."""
         _check_images(images)
         patches, stages = self._embed(images)
         grid = patches.shape[-2], patches.shape[-1]
@@ -138,7 +138,7 @@ class Backbone(nn.Module):
 
 
 def normalise_images(images_rgb: Tensor) -> Tensor:
-    """Images 0..255, (B, 3, H, W) of any type, to the networks' float32 input of the same shape."""
+    """The networks' input, float32 (B, 3, H, W), from images 0..255 of any type and the same shape."""
     mean, std = (torch.tensor(x, device=images_rgb.device).view(3, 1, 1) for x in (IMAGE_MEAN, IMAGE_STD))
     return (images_rgb.float() / 255 - mean) / std
 

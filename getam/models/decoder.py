@@ -1,11 +1,11 @@
-"""The DPT decoder: readout and reassembly of the taps, their fusion, squeeze and excitation (docs/method.md section 1)."""
+"""The DPT decoder: readout, reassembly and fusion of the taps, squeeze and excitation (docs/method.md section 1)."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 class Readout(nn.Module):
-    """Readout "project" of DPT: each patch token joined with the class token, (B, N, D) -> (B, D, rows, columns)."""
+    """DPT's readout "project": joins each patch token with the class token, (B, N, D) -> (B, D, rows, columns)."""
 
     def __init__(self, dim: int, prefix_tokens: int):
         super().__init__()
@@ -13,7 +13,7 @@ class Readout(nn.Module):
         self.project = nn.Linear(2 * dim, dim)
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        # Linear(2D -> D) on [patch, class] is a sum of two products, and the class token's is the same for every patch.
+        # Linear(2D -> D) of [patch, class] is a sum of two products; the class token's is the same for all patches.
         of_patch, of_class = self.project.weight.chunk(2, dim=1)
         patches = F.linear(tokens[:, self.prefix_tokens :], of_patch)
         joined = F.gelu(patches + F.linear(tokens[:, :1], of_class, self.project.bias))
@@ -21,7 +21,7 @@ class Readout(nn.Module):
 
 
 class Reassemble(nn.Module):
-    """A block's tokens (B, N, D) as a feature map (B, width, H/stride, W/stride)."""
+    """Turns a block's tokens (B, N, D) into a feature map (B, width, H/stride, W/stride)."""
 
     def __init__(self, dim: int, prefix_tokens: int, width: int, token_stride: int, stride: int):
         super().__init__()
@@ -59,7 +59,7 @@ class ResidualUnit(nn.Module):
 
 
 class FusionBlock(nn.Module):
-    """Joins the coarser map with a skip of its size and doubles it: (B, width, h, w) -> (B, width, 2h, 2w)."""
+    """Adds a skip connection to the coarser map and doubles its size: (B, width, h, w) -> (B, width, 2h, 2w)."""
 
     def __init__(self, width: int, has_skip: bool):
         super().__init__()
@@ -70,7 +70,7 @@ class FusionBlock(nn.Module):
     def forward(self, top: Tensor, skip: Tensor | None = None) -> Tensor:
         if skip is not None:
             top = top + self.skip_unit(skip)
-        # A 1x1 convolution and an interpolation commute; before it there is a quarter of the work.
+        # A 1x1 convolution and an interpolation commute; before the interpolation it costs a quarter.
         return double(self.out(self.unit(top)))
 
 

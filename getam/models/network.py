@@ -1,4 +1,4 @@
-"""The segmentation network: a transformer's taps, the DPT decoder and the two heads (docs/method.md section 1)."""
+"""The segmentation network: a transformer, the DPT decoder on its taps, and two heads (docs/method.md section 1)."""
 
 from pathlib import Path
 from typing import Literal
@@ -17,9 +17,9 @@ Classifier = Literal["pooled", "class_token"]
 class SegmentationNetwork(nn.Module):
     """GETAM's network; see `build_model`.
 
-    `network(images)` takes normalised images (B, 3, H, W), H and W multiples of 32, and gives the class logits (B, C)
-    and the segmentation logits (B, C + 1, H, W), background first. `network.classify(images)` gives the class logits
-    alone and skips the decoder.
+    `network(images)` takes normalised images (B, 3, H, W), H and W multiples of 32, and returns class logits (B, C)
+    and segmentation logits (B, C + 1, H, W), background first. `network.classify(images)` returns the class logits
+    alone and does not run the decoder.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class SegmentationNetwork(nn.Module):
 
     @property
     def vit(self) -> nn.Module:
-        """The timm transformer inside."""
+        """The timm transformer."""
         return self.backbone.vit
 
     @property
@@ -109,11 +109,12 @@ def build_model(
             safetensors or pth file of the timm model.
         classifier: `pooled` (the paper's: linear on the averaged tap 4) or `class_token` (linear on the class token).
         decoder_width: channels of the decoder.
-        weight_standardisation: the recipe's setting; it concerns the hybrid alone.
+        weight_standardisation: the recipe's setting; it affects the hybrid alone.
 
     Raises:
-        ValueError: an unknown name or an impossible number.
-        FileNotFoundError, CheckpointError: `pretrained` names no file or a file that does not fit.
+        ValueError: an unknown name or a number that is too small.
+        TypeError: `pretrained` is of another type.
+        FileNotFoundError, CheckpointError: the file `pretrained` does not exist or does not fit.
     """
     spec = backbone_spec(backbone)
     if not isinstance(pretrained, bool | str | Path):

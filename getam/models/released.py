@@ -1,4 +1,4 @@
-"""The authors' released checkpoints as networks."""
+"""Loads the authors' released checkpoints."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from getam.config.backbone_specs import backbone_spec
 from getam.models.network import SegmentationNetwork, build_model
 from getam.models.weights import CheckpointError, as_state_dict, load_exactly, read_state_dict
 
-# Our names as the released files have them.
+# Our parameter names -> those of the released files.
 _RELEASED_NAMES = [
     (r"^backbone\.vit\.", "pretrained.model."),
     (r"^reassemble\.(\d)\.readout\.project\.", r"pretrained.act_postprocess\1.0.project.0."),
@@ -26,8 +26,7 @@ _RELEASED_NAMES = [
     (r"^classifier\.linear\.", "cls_head."),
 ]
 
-
-# In the released files, and without effect on the released network's output.
+# In the released files, but without effect on the released network's output.
 _UNUSED = [
     r"pretrained\.model\.norm\.(weight|bias)",
     r"pretrained\.model\.head(_dist)?\.(weight|bias)",
@@ -38,9 +37,9 @@ _UNUSED = [
 def load_released_checkpoint(
     source: str | Path | Mapping[str, Tensor], backbone: str, num_classes: int = 20
 ) -> SegmentationNetwork:
-    """The network of one of the authors' checkpoints, in eval mode, with their weight standardisation.
+    """Loads one of the authors' checkpoints: the network in eval mode, with their weight standardisation.
 
-    `vitb` and `deit` have the same names and shapes, so a file of the one loads as the other.
+    `vitb` and `deit` have the same names and shapes, so a file of one also loads as the other.
 
     Args:
         source: path of the file, or its state dict.
@@ -49,8 +48,8 @@ def load_released_checkpoint(
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: the file cannot be read safely, belongs to another backbone or number of classes, or has a name
-            or a shape too many, too few or other than expected.
+        CheckpointError: the file cannot be read safely, is of another backbone or number of classes, or has missing or
+            unknown names or unexpected shapes.
     """
     backbone_spec(backbone)
     if isinstance(source, Mapping):
@@ -65,7 +64,7 @@ def load_released_checkpoint(
 
 
 def released_name(name: str) -> str:
-    """What the released files call a parameter or buffer of `SegmentationNetwork`."""
+    """The name in the released files of a parameter or buffer of `SegmentationNetwork`."""
     for ours, released in _RELEASED_NAMES:
         renamed, count = re.subn(ours, released, name)
         if count:
@@ -74,7 +73,7 @@ def released_name(name: str) -> str:
 
 
 def _check_kind(state: Mapping[str, Tensor], name: str, backbone: str, num_classes: int) -> None:
-    """Say in one line what is wrong with a file of another kind, before names are compared one by one."""
+    """Refuses files of another kind with a clear message, before names are compared one by one."""
     if "cls_head.weight" not in state or "pretrained.model.pos_embed" not in state:
         raise CheckpointError(
             f"{name} is not one of the released GETAM checkpoints: its first name is {next(iter(state))}"

@@ -1,4 +1,4 @@
-"""From an experiment to trained weights: launch, the loop, its two phases, checkpoints, several GPUs."""
+"""Training, from an experiment to weights: launch, the loop, its two phases, checkpoints, several GPUs."""
 
 import lazy_loader
 

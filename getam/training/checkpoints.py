@@ -1,4 +1,7 @@
-"""Checkpoints of an unfinished training: written whole, checked when they are read, the newest two kept."""
+"""Checkpoints of an unfinished training, and what remains of a finished one.
+
+A checkpoint is written whole or not at all and checked when it is read; the newest two are kept.
+"""
 
 import hashlib
 import io
@@ -19,20 +22,20 @@ _KEPT = 2
 
 
 class Checkpoints:
-    """The checkpoints <step>.pt in a folder, of a training that `identity` describes.
+    """The checkpoints <step>.pt of one training.
 
-    A file is the sha256 of what follows, then torch's format, which is read without running code.
+    A file begins with the sha256 of the rest, which is in torch's format and read without running code.
 
     Args:
-        folder: for this alone.
-        identity: what the weights depend on: name -> digest. A checkpoint of another one is not taken up.
+        folder: of the checkpoints alone.
+        identity: digests of everything that the weights depend on, by name. Other checkpoints are not resumed.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, str]):
         self._folder, self._identity = folder, dict(identity)
 
     def save(self, step: int, state: Mapping[str, Any]) -> Path:
-        """Writes the state after so many steps, whole or not at all, and removes older ones but one."""
+        """Writes the state after `step` steps, whole or not at all, and removes all older ones but one."""
         path = self._folder / f"{step:09}.pt"
         write_checkpoint(path, self._identity, step, state)
         for old in self._files()[:-_KEPT]:
@@ -40,9 +43,9 @@ class Checkpoints:
         return path
 
     def latest(self) -> tuple[dict[str, Any] | None, list[str]]:
-        """The newest state that can be taken up, on the CPU, or None; and what is wrong with each newer one.
+        """The newest state that can be resumed, on the CPU, or None; and what is wrong with each newer one.
 
-        A damaged file is passed over, and one of another identity: its line says in what it differs.
+        Damaged files and files of another identity are skipped; for the latter the line says in what they differ.
         """
         refused = []
         for path in reversed(self._files()):
@@ -53,7 +56,7 @@ class Checkpoints:
         return None, refused
 
     def remove_after(self, step: int) -> None:
-        """Removes the checkpoints of later steps, which `latest` has passed over: they would go before new ones."""
+        """Removes the checkpoints of later steps, which `latest` has skipped: they would count as newer ones."""
         for path in self._files():
             if int(path.stem) > step:
                 path.unlink()
@@ -71,7 +74,7 @@ class Checkpoints:
 
 
 def write_checkpoint(path: Path, identity: Mapping[str, str], step: int, state: Mapping[str, Any]) -> None:
-    """Writes the state after so many steps to a file, whole or not at all."""
+    """Writes the state after `step` steps to a file, whole or not at all."""
     content = io.BytesIO()
     torch.save({"identity": dict(identity), "step": step, **state}, content)
     with written(path) as unfinished, unfinished.open("wb") as file:
@@ -84,7 +87,7 @@ def read_checkpoint(path: Path, identity: Mapping[str, str]) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: it is damaged, or of another identity: the message says in what it differs.
+        CheckpointError: it is damaged, or of another identity; the message says in what it differs.
     """
     content = path.read_bytes()
     digest, body = content[:32], content[32:]
@@ -98,22 +101,22 @@ def read_checkpoint(path: Path, identity: Mapping[str, str]) -> dict[str, Any]:
     return state
 
 
-# Links to the results, which Snakemake knows nothing of: it removes the outputs of a job that it takes for incomplete.
+# Links to the results that are not declared to Snakemake, which removes the outputs of jobs that seem incomplete.
 _LINKS = "finished"
 
 
 class FinishedTraining:
-    """The end of a training in a folder.
+    """The result of a training, in its folder.
 
     Args:
         folder: of the training.
-        result: name of the file that it is for: `WEIGHTS` or `FIRST_PHASE`.
-        identity: what the result depends on: name -> digest.
+        result: name of the result's file, `WEIGHTS` or `FIRST_PHASE`.
+        identity: digests of everything that the result depends on, by name.
     """
 
     def __init__(self, folder: Path, result: str, identity: Mapping[str, str]):
         self.result = folder / result
-        self._identity = dict(identity)
+        self.identity = dict(identity)
         self._folder, self._links = folder, folder / _LINKS
         self._names = (PROVENANCE, result)
 
@@ -121,7 +124,7 @@ class FinishedTraining:
         """Whether a training of this identity has ended here.
 
         Args:
-            restore: put what was removed of its results since where it was.
+            restore: bring back those of its files that were removed since.
         """
         for place in (self._folder, self._links):
             if (place / PROVENANCE).is_file() and self._is_mine(place / self.result.name):
@@ -134,19 +137,19 @@ class FinishedTraining:
     def _is_mine(self, result: Path) -> bool:
         try:
             if result.name == WEIGHTS:
-                return read_description(result).get("about") == self._identity
-            read_checkpoint(result, self._identity)
+                return read_description(result).get("about") == self.identity
+            read_checkpoint(result, self.identity)
         except (FileNotFoundError, CheckpointError):
             return False
         return True
 
     def keep(self) -> None:
-        """Links what is there now."""
+        """Links the result and its provenance, so that `exists` can restore them."""
         for name in self._names:
             _link(self._folder / name, self._links / name)
 
     def forget(self) -> None:
-        """Removes the result and the links: another training begins."""
+        """Removes the result and the links, as another training begins."""
         self.result.unlink(missing_ok=True)
         shutil.rmtree(self._links, ignore_errors=True)
 

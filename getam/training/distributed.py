@@ -1,4 +1,4 @@
-"""Training in several processes at once, one a GPU: torchrun starts them, their gradients are averaged."""
+"""Training in several processes, one for each GPU: torchrun starts them, and gradients are averaged."""
 
 import logging
 import os
@@ -33,9 +33,9 @@ class Replica:
         return self.rank == 0
 
     def data_parallel(self, phase: nn.Module, all_used: bool) -> nn.Module:
-        """The module with its gradients averaged over the replicas in backward.
+        """The module, with gradients averaged over the replicas in backward.
 
-        all_used: every parameter takes part in the loss; else those that do not keep no gradient.
+        all_used: every parameter takes part in the loss; if False, the others keep `grad` None.
         """
         if self.count == 1:
             return phase
@@ -45,7 +45,7 @@ class Replica:
         )
 
     def any(self, *flags: bool) -> list[bool]:
-        """Each flag as it is in any of the replicas, which thereby wait for one another."""
+        """For each flag, whether it is set in any replica."""
         if self.count == 1:
             return list(flags)
         raised = torch.tensor(flags, dtype=torch.int32, device=self.device)
@@ -53,7 +53,7 @@ class Replica:
         return raised.bool().tolist()
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean over the replicas of a tensor that each has."""
+        """The mean of a tensor over the replicas; it is overwritten."""
         if self.count > 1:
             distributed.all_reduce(values)
             values /= self.count
@@ -62,13 +62,13 @@ class Replica:
 
 @contextmanager
 def replica(device: str = "auto") -> Iterator[Replica]:
-    """This process among those that torchrun has started, or the only one.
+    """This process as one of those that torchrun has started, or as the only one.
 
     Args:
-        device: `cpu`, `cuda`, or `auto`: a GPU where there is one.
+        device: `cpu`, `cuda`, or `auto`: a GPU if there is one.
 
     Raises:
-        ValueError: cuda is asked for and not there.
+        ValueError: `cuda` was requested, and there is no such GPU.
     """
     count = int(os.environ.get("WORLD_SIZE", 1))
     chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", 0)))
@@ -84,17 +84,17 @@ def replica(device: str = "auto") -> Iterator[Replica]:
 
 @contextmanager
 def exclusive(folder: Path, this: Replica) -> Iterator[None]:
-    """One training at a time in a folder: where Snakemake was killed, its trainer may still be at work.
+    """Allows one training at a time in a folder: when Snakemake is killed, its trainer may still run.
 
-    The lock is the kernel's, which does not outlive a process that is killed.
+    The lock is the kernel's and ends with the process, however that ends.
     """
     lock = FileLock(folder / ".training.lock")
     if this.is_main:
         folder.mkdir(parents=True, exist_ok=True)
-    # All of them ask again and again: one that waited in a collective for hours would be given up.
+    # Every process polls, because a collective that blocks for hours would time out.
     while this.any(this.is_main and not _acquired(lock))[0]:
         if this.is_main:
-            _log.info("another process trains in %s: waiting for its end", folder)
+            _log.info("another process trains in %s: waiting for it to end", folder)
     try:
         yield
     finally:
@@ -110,7 +110,7 @@ def _acquired(lock: FileLock) -> bool:
 
 
 def synchronise_batch_norm(network: nn.Module, replica: Replica) -> nn.Module:
-    """The network with batch statistics over the images of all replicas."""
+    """The network, with batch statistics taken over the images of all replicas."""
     if replica.count == 1:
         return network
     if replica.device.type == "cuda":
@@ -122,17 +122,17 @@ def synchronise_batch_norm(network: nn.Module, replica: Replica) -> nn.Module:
 
 
 class _CpuSyncBatchNorm(nn.BatchNorm2d):
-    """torch's SyncBatchNorm for the CPU, where it does not run; every replica has as many pixels."""
+    """SyncBatchNorm for the CPU, which torch's does not support; every replica must have the same number of pixels."""
 
     @classmethod
     def of(cls, module: nn.BatchNorm2d) -> "_CpuSyncBatchNorm":
-        """With the parameters and statistics of `module`, not copies of them."""
+        """Shares the parameters and statistics of `module`."""
         synchronised = cls(module.num_features, module.eps, module.momentum)
         synchronised.__dict__.update(module.__dict__)
         return synchronised
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) of this replica, normalised in training by the statistics of all replicas' batches."""
+        """(B, C, H, W) of this replica, normalised in training by the statistics of all replicas."""
         if not self.training:
             return super().forward(x)
         replicas = distributed.get_world_size()

@@ -1,4 +1,4 @@
-"""What happens while a network trains: history.csv, TensorBoard's event files, and picture sheets."""
+"""The record of a training: history.csv, TensorBoard's event files, and picture sheets."""
 
 import csv
 import io
@@ -25,13 +25,13 @@ _SHEET_ROWS = 4
 
 
 class History:
-    """Lines of history.csv and the same numbers for TensorBoard, from some step on.
+    """Rows of history.csv and the same numbers for TensorBoard, written as training proceeds.
 
-    Lines of later steps, which an interrupted run has left and its successor will do again, are taken away.
+    Rows after `step`, left by an interrupted run, are removed; those steps run again.
 
     Args:
         folder: of the run; events go to its folder `tensorboard`, sheets to `sheets`.
-        step: steps that have been done.
+        step: number of steps that are done.
     """
 
     def __init__(self, folder: Path, step: int):
@@ -45,7 +45,7 @@ class History:
         self._events = SummaryWriter(folder / _EVENTS, purge_step=step + 1)
 
     def add(self, row: dict[str, float | int | str]) -> None:
-        """One line; losses that the phase does not have are left empty."""
+        """Appends one row; losses that the phase does not have are left empty."""
         with self._path.open("a", encoding="utf-8") as file:
             file.write(csv_text([[row.get(key, "") for key in COLUMNS]]))
         for key, value in row.items():
@@ -54,21 +54,21 @@ class History:
         self._events.flush()
 
     def add_sheet(
-        self, step: int, names: list[str], batch: Batch, outcome: StepOutput, classes: tuple[str, ...]
+        self, step: int, names: list[str], batch: Batch, output: StepOutput, classes: tuple[str, ...]
     ) -> Path:
-        """Pictures of the first images of a joint step: image, saliency, map, pseudo label, prediction."""
+        """Draws the first images of a joint step: image, saliency, map, pseudo label, prediction."""
         path = self._sheets / f"step-{step:06}.png"
-        rows = [_sheet_row(i, names[i], batch, outcome, classes) for i in range(min(_SHEET_ROWS, len(names)))]
+        rows = [_sheet_row(i, names[i], batch, output, classes) for i in range(min(_SHEET_ROWS, len(names)))]
         draw_sheet(path, _SHEET_COLUMNS, rows)
         return path
 
     def close(self) -> None:
-        """Ends TensorBoard's file."""
+        """Closes TensorBoard's file."""
         self._events.close()
 
 
 class LossMeans:
-    """Means of the losses between two lines of the history."""
+    """Means of the losses between two rows of the history."""
 
     def __init__(self, device: torch.device):
         self.device = device
@@ -76,10 +76,10 @@ class LossMeans:
         self.steps = 0
         self._timed_images, self._since = 0, time.monotonic()
 
-    def add(self, outcome: StepOutput, images: int) -> None:
-        """One more step; stays on the device, so that nothing has to be waited for."""
-        losses = [outcome.losses.get(name) for name in LOSSES]
-        labelled = None if outcome.pixels is None else labelled_fraction(outcome)
+    def add(self, output: StepOutput, images: int) -> None:
+        """Adds a step; the sums stay on the device, so that nothing waits for the GPU."""
+        losses = [output.losses.get(name) for name in LOSSES]
+        labelled = None if output.pixels is None else labelled_fraction(output)
         for i, value in enumerate((*losses, labelled)):
             if value is not None:
                 self.sums[i] += value.detach()
@@ -87,7 +87,7 @@ class LossMeans:
         self._timed_images += images
 
     def close(self, this: Replica, joint: bool) -> dict[str, float | str]:
-        """The line's numbers; the next window begins."""
+        """The numbers of a row; the sums start from zero again."""
         means = (this.mean(self.sums) / self.steps).tolist()
         now = time.monotonic()
         row = {"phase": "joint" if joint else "classification", "total": sum(means[:-1])}
@@ -100,12 +100,12 @@ class LossMeans:
 
 
 def _memory_mib(device: torch.device) -> float:
-    """The most that was in use so far, of the GPU's memory or of this process's."""
+    """Peak so far of the GPU's memory, or of this process's on the CPU."""
     return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else peak_resident()
 
 
 def read_history(folder: Path) -> list[dict[str, str]]:
-    """The lines of a run's history.csv; none where there is no such file, and no line that was cut short."""
+    """The rows of a run's history.csv, without a last row that is incomplete; [] if there is no such file."""
     path = folder / HISTORY
     if not path.is_file():
         return []
@@ -115,7 +115,7 @@ def read_history(folder: Path) -> list[dict[str, str]]:
 
 
 def copy_history(source: Path, folder: Path) -> None:
-    """Copies what a training has noted to a folder where another one goes on from its end."""
+    """Copies the history of a training to the folder of one that continues from its end."""
     rows = [COLUMNS, *([row[key] for key in COLUMNS] for row in read_history(source))]
     write_text(folder / HISTORY, csv_text(rows))
     if (events := source / _EVENTS).is_dir():
@@ -123,17 +123,17 @@ def copy_history(source: Path, folder: Path) -> None:
 
 
 def _sheet_row(
-    i: int, name: str, batch: Batch, outcome: StepOutput, classes: tuple[str, ...]
+    i: int, name: str, batch: Batch, output: StepOutput, classes: tuple[str, ...]
 ) -> tuple[str, list[np.ndarray]]:
     image = _array(batch.image_rgb[i].permute(1, 2, 0))
     present = np.flatnonzero(_array(batch.labels[i]))
-    activation = _array(outcome.maps[i].amax(0).float())
+    activation = _array(output.maps[i].amax(0).float())
     pictures = [
         image,
         overlay_labels(image, np.where(_array(batch.saliency[i]) > 0, 255, 0).astype(np.uint8)),
         overlay_map(image, activation),
-        overlay_labels(image, _array(outcome.pixels[i])),
-        overlay_labels(image, _array(outcome.seg_logits[i].argmax(0)).astype(np.uint8)),
+        overlay_labels(image, _array(output.pixels[i])),
+        overlay_labels(image, _array(output.seg_logits[i].argmax(0)).astype(np.uint8)),
     ]
     return f"{name}: {', '.join(classes[c] for c in present)}", pictures
 

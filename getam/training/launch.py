@@ -1,20 +1,26 @@
-"""Training one experiment: both phases, from its settings to weights.safetensors (docs/method.md section 5).
+"""Trains one experiment, from its settings to weights.safetensors (docs/method.md section 5).
 
-A step's chance (dropout, views, order) depends on the seed and the step alone, so that a run that is taken up again
-from a checkpoint goes on as if nothing had happened: bit for bit on the CPU.
+The random numbers of a step (dropout, views, order) depend on the seed and the step alone, so that a run resumed from
+a checkpoint ends with the bits of an uninterrupted one (on the CPU).
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from getam.config.experiment import WEIGHTS, Experiment
+import torch
+
+from getam.config.experiment import WEIGHTS, Experiment, Training, training_digest
 from getam.config.experiment_file import write_experiment
 from getam.config.first_phase import FIRST_PHASE, first_phase_of
-from getam.data.dataset import open_dataset
+from getam.data.dataset import DataSet, Split, open_dataset
+from getam.data.digests import training_data_digests
 from getam.models.runtime import tf32_allowed
 from getam.training.checkpoints import FinishedTraining
 from getam.training.distributed import exclusive, replica
-from getam.training.trainer import Trainer, explaining_lack_of_memory, identity_of
+from getam.training.trainer import FirstPhase, Trainer
+from getam.utils import provenance
 
 _log = logging.getLogger(__name__)
 
@@ -26,36 +32,36 @@ def train(
     workers: int | None = None,
     first_phase: Path | None = None,
 ) -> Path:
-    """Trains a network, or goes on with a training that was interrupted, and returns the path of its weights.
+    """Trains a network, or resumes an interrupted training, and returns the path of its weights.
 
-    Writes into `folder`: experiment.yaml, history.csv, sheets/, tensorboard/, checkpoints/ while it lasts, and in the
-    end provenance.json and weights.safetensors. Where these weights are there already, nothing is done. A checkpoint is
-    taken up if settings, data and code are those that it was made with; else training starts afresh and the log says
-    why.
+    Writes into `folder`: experiment.yaml, history.csv, sheets/, tensorboard/, checkpoints/ while it lasts, and at the
+    end provenance.json and weights.safetensors. If these weights exist already, nothing is done. A checkpoint is
+    resumed if it was made from the same settings, data and code; otherwise training starts from the beginning and the
+    log says why.
 
     Args:
         device: `auto`, `cpu` or `cuda`; under torchrun every process takes a GPU of its own.
         workers: processes that prepare images; None: as many as fit the machine.
-        first_phase: folder that `train_first_phase` has written for this experiment, or for one that shares its first
-            phase: training goes on from there, with the same result. None: both phases are trained here.
+        first_phase: folder that `train_first_phase` has written for this experiment, or for one with the same first
+            phase: training continues from there, with the same result. None: both phases are trained here.
 
     Raises:
         FileNotFoundError: an image or a saliency map is missing; before anything is trained.
-        ValueError: settings that do not fit the data or the machine; or the first phase is not this experiment's.
+        ValueError: settings that do not fit the data or the machine; or the first phase is another experiment's.
         NotFinite: a loss became NaN or infinite; the state before that step is saved.
         Interrupted: by SIGTERM or Ctrl-C; the state is saved.
-        MemoryError: says which setting to lower.
+        MemoryError: names the settings to lower.
     """
     return _train(experiment, folder, device, workers, WEIGHTS, first_phase)
 
 
 def train_first_phase(experiment: Experiment, folder: Path, device: str = "auto", workers: int | None = None) -> Path:
-    """Trains the first phase alone and returns the path of its state, as `train` does with both.
+    """Trains the first phase alone and returns the path of its state; otherwise as `train`.
 
-    Experiments with the same `getam.config.first_phase.first_phase_of` can go on from it.
+    Experiments with the same `getam.config.first_phase.first_phase_of` can continue from it.
 
     Raises:
-        ValueError: also where the experiment has no first phase.
+        ValueError: as in `train`, and if the experiment has no first phase.
     """
     phase = first_phase_of(experiment)
     if phase is None:
@@ -76,12 +82,13 @@ def _train(
     with replica(device) as this:
         identity = identity_of(experiment, dataset, split)
         finished = FinishedTraining(folder, result, identity)
-        exactly = tf32_allowed(experiment.training.precision)
-        with exclusive(folder, this), explaining_lack_of_memory(experiment.training), exactly:
+        precision = tf32_allowed(experiment.training.precision)
+        with exclusive(folder, this), _explaining_lack_of_memory(experiment.training), precision:
             if finished.exists(restore=this.is_main):
                 _log.info("%s is there already, from these settings, data and code", finished.result)
                 return finished.result
-            trainer = Trainer(experiment, dataset, split, finished, identity, this, workers, first_phase)
+            start = None if first_phase is None else _first_phase_in(first_phase, experiment, dataset, split)
+            trainer = Trainer(experiment, dataset, split, finished, this, workers, start)
             if this.is_main:
                 finished.forget()
                 write_experiment(folder, experiment)
@@ -89,3 +96,41 @@ def _train(
             if this.is_main:
                 trainer.finish()
     return finished.result
+
+
+def identity_of(experiment: Experiment, dataset: DataSet, split: Split) -> dict[str, str]:
+    """Digests of everything that the trained weights depend on, by name: settings, data, code.
+
+    Raises:
+        FileNotFoundError: an image, a saliency map or the file of pretrained weights is missing.
+    """
+    data = training_data_digests(dataset, split, experiment.data.saliency)
+    if isinstance(experiment.network.pretrained, Path):
+        data["pretrained"] = provenance.file_digest(experiment.network.pretrained)
+    return {
+        "settings": training_digest(experiment),
+        **{f"data ({part})": digest for part, digest in data.items()},
+        "code": provenance.step_digest(__name__),
+    }
+
+
+def _first_phase_in(folder: Path, experiment: Experiment, dataset: DataSet, split: Split) -> FirstPhase:
+    phase = first_phase_of(experiment)
+    if phase is None:
+        raise ValueError(f"training.classification is 0: there is no first phase to take from {folder}")
+    return FirstPhase(folder, identity_of(phase, dataset, split))
+
+
+@contextmanager
+def _explaining_lack_of_memory(settings: Training) -> Iterator[None]:
+    """Turns torch's out-of-memory errors into a MemoryError that names the settings to lower."""
+    try:
+        yield
+    except RuntimeError as error:
+        # Only GPUs have an exception class of their own.
+        if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
+            raise
+        raise MemoryError(
+            f"out of memory: lower training.batch ({settings.batch}) or training.crop ({settings.crop}), or set "
+            f"training.precision ({settings.precision}) to bfloat16. ({str(error).splitlines()[0]})"
+        ) from error

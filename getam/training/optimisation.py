@@ -21,7 +21,7 @@ def make_optimiser(network: nn.Module, training: Training, recipe: Recipe) -> Op
 
 
 def _groups(network: nn.Module, head_factor: float) -> list[dict[str, Any]]:
-    """All parameters, or those of the backbone and the others, with the factor of their rate."""
+    """Parameter groups with the factor of their rate: one of all, or the backbone and the rest."""
     if head_factor == 1:
         return [{"params": list(network.parameters()), "factor": 1.0}]
     backbone = list(network.backbone.parameters())
@@ -31,12 +31,12 @@ def _groups(network: nn.Module, head_factor: float) -> list[dict[str, Any]]:
 
 
 def first_joint_step(training: Training, steps: int) -> int:
-    """The first of so many steps that belongs to the joint phase."""
+    """The first of `steps` steps that belongs to the joint phase."""
     return int(training.classification * steps)
 
 
 def learning_rate(training: Training, step: int, steps: int) -> float:
-    """rate (1 - step / steps)^power, times `joint_factor` in the joint phase, for a step from 0 to steps - 1."""
+    """rate (1 - step / steps)^power for step 0 to steps - 1, times `joint_factor` in the joint phase."""
     rate = training.rate * (1 - step / steps) ** training.power
     if step >= first_joint_step(training, steps):
         rate *= training.joint_factor
@@ -44,6 +44,6 @@ def learning_rate(training: Training, step: int, steps: int) -> float:
 
 
 def set_learning_rate(optimiser: Optimizer, rate: float) -> None:
-    """The rate of the backbone's next step; each group of parameters has its multiple of it."""
+    """Sets the rate of the next step; each parameter group has its multiple of it."""
     for group in optimiser.param_groups:
         group["lr"] = rate * group["factor"]

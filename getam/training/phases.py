@@ -1,4 +1,4 @@
-"""The two phases of training as modules: a batch goes in, its losses come out (docs/method.md sections 2 to 5)."""
+"""The two phases of training as modules that map a batch to its losses (docs/method.md sections 2 to 5)."""
 
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ LOSSES = ("classification", "cross_entropy", "saliency", "dense_energy")
 
 
 class Batch(NamedTuple):
-    """A step's images on their device.
+    """A step's images, on the device.
 
     image_rgb uint8 (B, 3, S, S); saliency uint8, valid bool, both (B, S, S); labels float32 (B, C).
     """
@@ -35,7 +35,7 @@ class Batch(NamedTuple):
 
 
 class StepOutput(NamedTuple):
-    """Losses of a step, one scalar for each name of `LOSSES`, and what the joint phase has seen and made on its way.
+    """Losses of a step, a scalar for each name of `LOSSES`; and of the joint phase its maps, labels and logits.
 
     maps: refined and normalised, (B, C, S, S). pixels: pseudo labels uint8 (B, S, S). seg_logits: (B, C + 1, S, S).
     """
@@ -47,12 +47,12 @@ class StepOutput(NamedTuple):
 
     @property
     def total(self) -> Tensor:
-        """The sum of the losses, which is what is minimised."""
+        """The sum of the losses, which training minimises."""
         return sum(self.losses.values())
 
 
 class ClassificationPhase(nn.Module):
-    """The classification loss alone; the decoder does not run."""
+    """The classification loss alone, without running the decoder."""
 
     def __init__(self, network: SegmentationNetwork, experiment: Experiment):
         super().__init__()
@@ -105,21 +105,21 @@ class JointPhase(nn.Module):
         return StepOutput(losses, maps, pixels, seg_logits.detach())
 
 
-def labelled_fraction(outcome: StepOutput) -> Tensor:
-    """The part of the pixels that the pseudo labels do not leave unknown, a scalar."""
-    return (outcome.pixels != UNKNOWN).float().mean()
+def labelled_fraction(output: StepOutput) -> Tensor:
+    """The fraction of the pixels with a pseudo label other than unknown, a scalar."""
+    return (output.pixels != UNKNOWN).float().mean()
 
 
 def prepare_for_speed(network: SegmentationNetwork, settings: Training) -> None:
-    """Applies channels_last and compile, if they are asked for."""
+    """Applies the settings channels_last and compile."""
     if settings.channels_last:
         network.to(memory_format=torch.channels_last)
     if settings.compile:
-        from torch._functorch import config  # with it comes the compiler, seconds of imports
+        from torch._functorch import config  # imports the compiler, which takes seconds
 
-        # Maps keep the graph for more than one backward, which donated buffers do not allow.
+        # Maps run backward several times through one graph, which donated buffers do not allow.
         config.donated_buffer = False
-        # Attention stays as it is: maps look on at it while it runs.
+        # Attention is not compiled: maps record it during the forward pass.
         for module in (network.decoder, network.squeeze_excite, network.segmentation_head):
             module.compile()
         for block in network.vit.blocks:

@@ -4,18 +4,16 @@ import logging
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from getam.config.experiment import PROVENANCE, Experiment, Training, training_digest
-from getam.config.first_phase import FIRST_PHASE, first_phase_of
+from getam.config.experiment import PROVENANCE, Experiment
+from getam.config.first_phase import FIRST_PHASE
 from getam.data.dataset import DataSet, Split
-from getam.data.digests import training_data_digests
 from getam.data.loading import EpochBatches, TrainingImages, training_batches
 from getam.models.network import build_model
 from getam.models.saving import save_network
@@ -40,19 +38,28 @@ class NotFinite(ValueError):  # noqa: N818
     """A loss became NaN or infinite."""
 
 
-def identity_of(experiment: Experiment, dataset: DataSet, split: Split) -> dict[str, str]:
-    data = training_data_digests(dataset, split, experiment.data.saliency)
-    if isinstance(experiment.network.pretrained, Path):
-        data["pretrained"] = provenance.file_digest(experiment.network.pretrained)
-    return {
-        "settings": training_digest(experiment),
-        **{f"data ({what})": digest for what, digest in data.items()},
-        "code": provenance.step_digest("getam.training.launch"),
-    }
+class FirstPhase(NamedTuple):
+    """A folder that `train_first_phase` has written, and the identity that its state must have."""
+
+    folder: Path
+    identity: dict[str, str]
 
 
 class Trainer:
-    """The state of one training, and the loop."""
+    """The state of one training, and its loop: construct, `run`, and `finish` in the main process.
+
+    Constructing builds the network and loads the newest checkpoint, or else the end of the first phase.
+
+    Args:
+        finished: where the result will be, and the identity of this training.
+        this: this process, and how many train together.
+        workers: processes that prepare images; None: as many as fit the machine.
+        first_phase: where training continues if there is no checkpoint; None: it starts at step 0.
+
+    Raises:
+        ValueError: settings that do not fit the data or the number of processes.
+        FileNotFoundError, CheckpointError: the first phase is missing, damaged, or of another identity.
+    """
 
     def __init__(
         self,
@@ -60,17 +67,16 @@ class Trainer:
         dataset: DataSet,
         split: Split,
         finished: FinishedTraining,
-        identity: dict[str, str],
         this: Replica,
         workers: int | None,
-        first_phase: Path | None,
+        first_phase: FirstPhase | None,
     ):
         settings = experiment.training
         if settings.batch % this.count:
             raise ValueError(f"training.batch: {settings.batch} images cannot be shared by {this.count} processes")
         folder = finished.result.parent
         self._experiment, self._dataset, self._folder = experiment, dataset, folder
-        self._finished, self._identity, self._replica, self._first_phase_folder = finished, identity, this, first_phase
+        self._finished, self._replica, self._first_phase = finished, this, first_phase
         self._images = TrainingImages(split, experiment.data.saliency, settings.crop, experiment.seed)
         self._batches = self._batches_from(0)
         self._workers = _default_workers(this) if workers is None else workers
@@ -85,11 +91,11 @@ class Trainer:
         prepare_for_speed(self.network, settings)
         self.network = synchronise_batch_norm(self.network, this).train()
         self._optimiser = make_optimiser(self.network, settings, experiment.recipe)
-        self._checkpoints = Checkpoints(folder / _CHECKPOINTS, identity)
-        self._window = LossMeans(this.device)
-        self._first_step = self._resume(split)
-        # Read now: should it be missing, the end of the training is no moment to find out.
-        self._first_phase_made = None if first_phase is None else read_json(first_phase / PROVENANCE)
+        self._checkpoints = Checkpoints(folder / _CHECKPOINTS, finished.identity)
+        self._loss_means = LossMeans(this.device)
+        self._first_step = self._resume()
+        # Read now, so that a missing file is found before anything is trained.
+        self._first_phase_made = None if first_phase is None else read_json(first_phase.folder / PROVENANCE)
 
     def _batches_from(self, step: int) -> EpochBatches:
         settings, this = self._experiment.training, self._replica
@@ -103,43 +109,43 @@ class Trainer:
             this.count,
         )
 
-    def _resume(self, split: Split) -> int:
+    def _resume(self) -> int:
         """Loads the newest checkpoint that fits and returns the number of steps that are done."""
         state, refused = self._checkpoints.latest()
-        self._replica.any()  # every replica has looked before files are removed
+        self._replica.any()  # every process has read its checkpoint before files are removed
         if self._replica.is_main:
             for reason in refused:
                 _log.warning("%s", reason)
             self._checkpoints.remove_after(-1 if state is None else state["step"])
         if state is None:
             if refused and self._replica.is_main:
-                _log.warning("training starts afresh")
-            if self._first_phase_folder is None:
+                _log.warning("training starts from the beginning")
+            if self._first_phase is None:
                 return 0
-            state = self._state_of_first_phase(split)
+            state = self._end_of_first_phase(self._first_phase)
         elif self._replica.is_main:
-            _log.info("taken up after %d of %d steps", state["step"], self._last)
+            _log.info("resumed after %d of %d steps", state["step"], self._last)
         self.network.load_state_dict(state["network"])
         self._optimiser.load_state_dict(state["optimiser"])
-        self._window.sums.copy_(state["window"])
-        self._window.steps = state["window_steps"]
+        self._loss_means.sums.copy_(state["loss_sums"])
+        self._loss_means.steps = state["loss_steps"]
         return state["step"]
 
-    def _state_of_first_phase(self, split: Split) -> dict[str, Any]:
-        """The state that another training has ended its first phase with; its history becomes this one's."""
-        phase = first_phase_of(self._experiment)
-        if phase is None:
-            raise ValueError(
-                f"training.classification is 0: there is no first phase to take from {self._first_phase_folder}"
-            )
-        state = read_checkpoint(self._first_phase_folder / FIRST_PHASE, identity_of(phase, self._dataset, split))
+    def _end_of_first_phase(self, first_phase: FirstPhase) -> dict[str, Any]:
+        """The state at the end of the first phase; its history becomes this training's."""
+        state = read_checkpoint(first_phase.folder / FIRST_PHASE, first_phase.identity)
         if self._replica.is_main:
-            copy_history(self._first_phase_folder, self._folder)
-            _log.info("the first phase is that of %s", self._first_phase_folder)
+            copy_history(first_phase.folder, self._folder)
+            _log.info("continues from the first phase in %s", first_phase.folder)
         return state
 
     def run(self) -> None:
-        """Every step that is left."""
+        """Trains the steps that are left.
+
+        Raises:
+            NotFinite: a loss became NaN or infinite; the state before that step is saved.
+            Interrupted: by SIGTERM or Ctrl-C; the state is saved.
+        """
         batches = iter(self._loader())
         history = History(self._folder, self._first_step) if self._replica.is_main else None
         saved = time.monotonic()
@@ -149,8 +155,8 @@ class Trainer:
                 for phase, steps in self._phases():
                     for step in steps:
                         self._stop_if_requested(step, stop)
-                        outcome, names, batch = self._step(phase, step, next(batches))
-                        self._record(history, step, outcome, names, batch, bar)
+                        output, names, batch = self._step(phase, step, next(batches))
+                        self._record(history, step, output, names, batch, bar)
                         if time.monotonic() - saved > 60 * self._experiment.monitoring.checkpoint_minutes:
                             self._save(step + 1)
                             saved = time.monotonic()
@@ -170,13 +176,13 @@ class Trainer:
 
     def _phases(self) -> Iterator[tuple[nn.Module, range]]:
         """Each phase that is not over, and its steps."""
-        network, experiment, together = self.network, self._experiment, self._replica.data_parallel
+        network, experiment, parallel = self.network, self._experiment, self._replica.data_parallel
         classification = range(self._first_step, self._first_joint_step)
         if classification:
-            yield together(ClassificationPhase(network, experiment), all_used=False), classification
+            yield parallel(ClassificationPhase(network, experiment), all_used=False), classification
         joint = range(max(self._first_step, self._first_joint_step), self._last)
         if joint:
-            yield together(JointPhase(network, experiment), all_used=True), joint
+            yield parallel(JointPhase(network, experiment), all_used=True), joint
 
     def _step(self, phase: nn.Module, step: int, loaded: dict) -> tuple[StepOutput, list[str], Batch]:
         set_learning_rate(self._optimiser, learning_rate(self._experiment.training, step, self.steps))
@@ -187,21 +193,21 @@ class Trainer:
         if self._experiment.training.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         before = [buffer.clone() for buffer in self.network.buffers()]
-        outcome = phase(images, batch)
-        total = outcome.total
+        output = phase(images, batch)
+        total = output.total
         (broken,) = self._replica.any(not bool(total.isfinite()))
         if broken:
-            self._give_up(step, outcome, before)
+            self._give_up(step, output, before)
         self._optimiser.zero_grad(set_to_none=True)
         total.backward()
         self._optimiser.step()
-        return outcome, loaded["id"], batch
+        return output, loaded["id"], batch
 
-    def _give_up(self, step: int, outcome: StepOutput, buffers: list[Tensor]) -> None:
+    def _give_up(self, step: int, output: StepOutput, buffers: list[Tensor]) -> None:
         for buffer, value in zip(self.network.buffers(), buffers, strict=True):
             buffer.copy_(value)
         self._save(step)
-        losses = ", ".join(f"{name} {loss.item():.4g}" for name, loss in outcome.losses.items())
+        losses = ", ".join(f"{name} {loss.item():.4g}" for name, loss in output.losses.items())
         raise NotFinite(
             f"the loss of step {step} is not finite ({losses}); the state before it is saved in "
             f"{self._folder / _CHECKPOINTS}. A lower training.rate, some training.warmup or precision float32 may help"
@@ -212,22 +218,22 @@ class Trainer:
         if requested:
             self._save(step)
             raise Interrupted(
-                f"interrupted after {step} of {self._last} steps; the same command goes on from there",
+                f"interrupted after {step} of {self._last} steps; the same command resumes there",
                 stop.number or signal.SIGTERM,
             )
 
     def _record(
-        self, history: History | None, step: int, outcome: StepOutput, names: list[str], batch: Batch, bar
+        self, history: History | None, step: int, output: StepOutput, names: list[str], batch: Batch, bar
     ) -> None:
         monitoring = self._experiment.monitoring
-        self._window.add(outcome, len(names) * self._replica.count)
+        self._loss_means.add(output, len(names) * self._replica.count)
         done = step + 1
         if history is not None:
             bar.update()
-            if monitoring.sheet and outcome.maps is not None and (done % monitoring.sheet == 0 or done == self.steps):
-                history.add_sheet(done, names, batch, outcome, self._dataset.classes)
+            if monitoring.sheet and output.maps is not None and (done % monitoring.sheet == 0 or done == self.steps):
+                history.add_sheet(done, names, batch, output, self._dataset.classes)
         if done % monitoring.history == 0 or done in (self._first_joint_step, self.steps):
-            row = self._window.close(self._replica, outcome.maps is not None)
+            row = self._loss_means.close(self._replica, output.maps is not None)
             if history is not None:
                 rate = learning_rate(self._experiment.training, step, self.steps)
                 epoch = step // self._batches.steps_per_epoch + 1
@@ -242,8 +248,8 @@ class Trainer:
         return {
             "network": self.network.state_dict(),
             "optimiser": self._optimiser.state_dict(),
-            "window": self._window.sums,
-            "window_steps": self._window.steps,
+            "loss_sums": self._loss_means.sums,
+            "loss_steps": self._loss_means.steps,
         }
 
     def finish(self) -> None:
@@ -251,7 +257,7 @@ class Trainer:
         described = {
             "experiment": self._experiment.name,
             "seed": self._experiment.seed,
-            "made_from": self._identity,
+            "made_from": self._finished.identity,
             **provenance.environment(),
             "device": device_name(self._replica.device.type),
             "processes": self._replica.count,
@@ -264,33 +270,19 @@ class Trainer:
         write_json(self._folder / PROVENANCE, described)
         result = self._finished.result
         if result.name == FIRST_PHASE:
-            write_checkpoint(result, self._identity, self._last, self._state())
+            write_checkpoint(result, self._finished.identity, self._last, self._state())
         else:
             arguments = self._experiment.network_arguments()
-            save_network(result, self.network, self._dataset.classes, self._identity, **arguments)
+            save_network(result, self.network, self._dataset.classes, self._finished.identity, **arguments)
         self._finished.keep()
         self._checkpoints.remove()
 
 
 def _default_workers(this: Replica) -> int:
     cores = max(1, available_cores() // this.count)
-    # On the CPU the network needs them itself.
+    # On the CPU the network needs the cores itself.
     return min(_MOST_WORKERS, cores) if this.device.type == "cuda" else 1
 
 
 def _seed_step(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1)))
-
-
-@contextmanager
-def explaining_lack_of_memory(settings: Training) -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        # torch has an exception of its own for GPUs alone.
-        if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
-            raise
-        raise MemoryError(
-            f"out of memory: lower training.batch ({settings.batch}) or training.crop ({settings.crop}), or set "
-            f"training.precision ({settings.precision}) to bfloat16. ({str(error).splitlines()[0]})"
-        ) from error

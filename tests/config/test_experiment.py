@@ -66,7 +66,7 @@ def test_numbers_as_people_write_them(tmp_path):
         ({"training": {"batch": 4.5, "crop": 100}}, "training.crop: .*multiple of 32.*training.batch: .*not 4.5"),
         ({"training": {"rate": float("nan")}}, "training.rate: .*finite"),
         ({"training": {"optimiser": "adamw"}}, "weight_decay: adamw needs one"),
-        ({"training": {"weight_decay": 0.1}}, "weight_decay is adamw's"),
+        ({"training": {"weight_decay": 0.1}}, "weight_decay is for adamw"),
         ({"recipe": "publishd"}, "unknown recipe 'publishd'; known are released, paper"),
         ({"recipe": {"openning": 3}}, "unknown setting 'openning' of a recipe"),
         ({"recipe": 3}, "recipe|expected released, paper"),
@@ -88,19 +88,19 @@ def test_mistakes_are_named(settings, message):
 def test_files_that_are_no_experiment(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no experiment file .*none\.yaml"):
         load_experiment(tmp_path / "none.yaml")
-    for content, message in [("a: [", "is no YAML"), ("- 1", "expected name, data, network")]:
+    for content, message in [("a: [", "is not YAML"), ("- 1", "expected name, data, network")]:
         path = tmp_path / "e.yaml"
         path.write_text(content)
         with pytest.raises(ValueError, match=message):
             load_experiment(path)
 
 
-def test_overrides_go_before_the_file():
+def test_overrides_override_the_file():
     overrides = {"seed": 3, "training.epochs": 5, "recipe.opening": 2, "training.dense_energy.weight": 0}
     experiment = load_experiment(with_settings(recipe="paper"), overrides)
     assert (experiment.seed, experiment.training.epochs, experiment.training.dense_energy.weight) == (3, 5, 0)
     assert experiment.recipe == load_recipe("paper", opening=2)
-    with pytest.raises(ValueError, match="name.x: name is no section"):
+    with pytest.raises(ValueError, match="name.x: name is not a section"):
         load_experiment(SMALLEST, {"name.x": 1})
 
 

@@ -1,35 +1,11 @@
-from pathlib import Path
+"""Tables and their rows: the paper's numbers, the runs of a row, and the check of all names."""
 
 import pytest
-import yaml
 
-from getam.config.entries import entry_of, first_phase_of_run, runs_of, settings_of, settings_of_first_phase
+from getam.config.entries import settings_of
 from getam.config.experiment_file import load_experiment
-from getam.config.first_phase import first_phase_of
-from getam.config.schema import entry_schema
 from getam.config.tables import Row, check_studies, rows_of, runs_of_row, score_file
-
-ROOT = Path(__file__).parents[2]
-
-
-def read(name):
-    return yaml.safe_load((ROOT / "config" / name).read_text())
-
-
-def overlaid(base, over):
-    """As Snakemake lays a --configfile over what the Snakefile reads."""
-    for key, value in over.items():
-        inner = base.get(key)
-        base[key] = overlaid(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
-    return base
-
-
-@pytest.fixture
-def config():
-    whole = {}
-    for name in ("config.yaml", "recipes.yaml", "experiments.yaml", "paper.yaml"):
-        whole |= read(name)
-    return whole
+from tests.helpers.configuration import overlaid, read
 
 
 @pytest.mark.parametrize("overlay", [None, "demo.yaml", "voc_subset.yaml"])
@@ -38,11 +14,6 @@ def test_every_experiment_is_one(config, overlay):
     check_studies(config, read("archives.yaml"))
     for name in config["experiments"]:
         assert load_experiment(settings_of(name, config)).name == name
-
-
-def test_the_schema_is_that_of_the_settings():
-    written = yaml.safe_load((ROOT / "workflow" / "schemas" / "experiment.schema.yaml").read_text())
-    assert written == yaml.safe_load(yaml.safe_dump(entry_schema())), "run `make schemas`"
 
 
 @pytest.mark.parametrize(
@@ -86,70 +57,17 @@ def test_nothing_of_the_papers_stands_beside_the_photographs(config):
         assert {(row.paper, row.source, row.note) for row in rows_of(table, config)} == {(None, "", "")}
 
 
-def test_what_an_entry_extends(config):
-    config["recipes"]["base"] = {"recipe": "paper", "training": {"epochs": 3, "dense_energy": {"weight": 0}}, "seed": 5}
-    config["experiments"] = {
-        "first": {
-            "extends": "base",
-            "data": {"dataset": "d", "saliency": None},
-            "network": {"backbone": "vitb"},
-            "training": {"batch": 2, "dense_energy": {"scale": 1}},
-        },
-        "second": {"extends": "first", "recipe": {"opening": 3}, "training": {"epochs": 4}},
-    }
-    found = settings_of("second", config)
-    assert found["training"] == {"epochs": 4, "batch": 2, "dense_energy": {"weight": 0, "scale": 1}}
-    assert found["recipe"] == {"preset": "paper", "opening": 3}
-    assert entry_of("first", config)["recipe"] == "paper"
-    assert (found["name"], found["seed"]) == ("second", 5)
-    other = settings_of("second-seed0", config)
-    assert (other["name"], other["seed"], other["training"]) == ("second-seed0", 0, found["training"])
-
-
-def test_seeds(config):
+def test_runs_of_a_row(config):
     config["seeds"] = [0, 1]
-    assert runs_of("voc_deit", config) == ["voc_deit", "voc_deit-seed1"]
-    assert runs_of("released_voc_deit", config) == ["released_voc_deit"]
     config["experiments"]["voc_deit"]["seeds"] = [1, 2]
-    assert runs_of("voc_deit", config) == ["voc_deit-seed1", "voc_deit-seed2"]
     row = Row("difference", experiment="voc_vitb", minus="voc_deit")
     assert runs_of_row(row, config) == (["voc_vitb-seed1"], ["voc_deit-seed1"])
     row = Row("difference", experiment="voc_vitb", minus="released_voc_deit")
     assert runs_of_row(row, config) == (["voc_vitb", "voc_vitb-seed1"], ["released_voc_deit"] * 2)
     row = Row("difference", experiment="released_voc_vitb", minus="released_voc_deit")
     assert runs_of_row(row, config) == (["released_voc_vitb"], ["released_voc_deit"])
-    assert "seeds" not in settings_of("voc_deit-seed1", config)
     row = rows_of("pseudo_label_quality", config)[0]
     assert score_file(row, "voc_vitb_hybrid-seed1") == "voc_vitb_hybrid-seed1/train/pseudo_label_iou.csv"
-
-
-def test_a_first_phase_is_found_by_its_name(config):
-    """A job of a cluster knows nothing but the path that it has to write."""
-    runs = [f"{name}-seed7" for name in config["experiments"] if "checkpoint" not in entry_of(name, config)]
-    phases = {run: first_phase_of_run(run, config) for run in runs}
-    for run, phase in phases.items():
-        found, own = (load_experiment(s) for s in (settings_of_first_phase(phase, config), settings_of(run, config)))
-        assert first_phase_of(found) == first_phase_of(own)
-    shared = {phases[f"{name}-seed7"] for name in ("voc_vitb_hybrid", "voc_vitb_hybrid_cam", "voc_vitb_hybrid_from_0")}
-    assert len(shared) == 1
-    assert phases["voc_deit-seed7"] not in shared
-    with pytest.raises(ValueError, match="no experiment of the configuration has the first phase 0123456789ab-seed0"):
-        settings_of_first_phase("0123456789ab-seed0", config)
-
-
-def test_wrong_entries(config):
-    with pytest.raises(ValueError, match="there is no 'voc_dei'; did you mean voc_deit"):
-        settings_of("voc_dei", config)
-    config["experiments"]["circle"] = {"extends": "voc_deit"}
-    config["experiments"]["voc_deit"]["extends"] = "circle"
-    with pytest.raises(ValueError, match="circle extends voc_deit extends circle"):
-        settings_of("circle", config)
-    config["experiments"]["circle"] = {"extends": "vox"}
-    with pytest.raises(ValueError, match=r"experiments\.circle\.extends: there is no 'vox'; did you mean voc"):
-        settings_of("circle", config)
-    config["experiments"] = {"lonely": {"network": {"backbone": "vitb"}}}
-    with pytest.raises(ValueError, match=r"experiments\.lonely: data\.dataset is missing"):
-        check_studies(config, read("archives.yaml"))
 
 
 def test_wrong_rows(config):

@@ -1,4 +1,4 @@
-"""A first phase on its own, and what goes on from it: by bits what a training of both phases gives."""
+"""A first phase trained alone, and runs that continue from it: the same bits as a training of both phases."""
 
 import json
 
@@ -36,7 +36,7 @@ SHARING = [
 
 
 @pytest.mark.parametrize("other", SHARING, ids=str)
-def test_it_goes_on_as_if_trained_alone(first_phase, small_experiment, tmp_path, other):
+def test_a_shared_first_phase_gives_the_same_weights(first_phase, small_experiment, tmp_path, other):
     experiment = load_experiment(small_experiment, other)
     train(experiment, tmp_path / "alone", workers=0)
     train(experiment, tmp_path / "shared", workers=0, first_phase=first_phase)
@@ -47,7 +47,7 @@ def test_it_goes_on_as_if_trained_alone(first_phase, small_experiment, tmp_path,
     assert described["first_phase"]["steps"] == FIRST_JOINT
 
 
-def test_what_it_leaves(first_phase, small_experiment, caplog):
+def test_its_files(first_phase, small_experiment, caplog):
     files = {path.name for path in first_phase.iterdir()}
     assert files == {
         ".training.lock",

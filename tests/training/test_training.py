@@ -15,7 +15,7 @@ import torch
 from getam import build_model, load_experiment
 from getam.cli.command import main
 from getam.data.loading import TrainingImages
-from getam.training import trainer as training
+from getam.training import launch
 from getam.training.history import COLUMNS
 from getam.training.launch import train
 from getam.training.phases import Batch, ClassificationPhase, JointPhase, StepOutput
@@ -160,7 +160,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
         train(experiment, tmp_path, workers=0)
     assert not first.parent.exists()
     assert f"{second} is damaged" in caplog.text
-    assert "taken up after 5 of 24 steps" in caplog.text
+    assert "resumed after 5 of 24 steps" in caplog.text
     assert_same_weights(uninterrupted, tmp_path)
     assert history(tmp_path) == history(uninterrupted)
 
@@ -186,7 +186,7 @@ def test_a_checkpoint_of_something_else_is_refused(small_experiment, small_shape
         shutil.copy(max((folder / "saliency").glob("train*.png")), first)
     elif what == "data (list)":
         changed = load_experiment(small_experiment, {"data.split": "val", "training.epochs": 12})
-        monkeypatch.setattr(training, "training_digest", lambda experiment: "the same")
+        monkeypatch.setattr(launch, "training_digest", lambda experiment: "the same")
         interrupted(load_experiment(small_experiment), tmp_path / "run", monkeypatch, 9)
     else:
         monkeypatch.setattr(provenance, "step_digest", lambda module: "another")
@@ -194,10 +194,10 @@ def test_a_checkpoint_of_something_else_is_refused(small_experiment, small_shape
     with caplog.at_level("INFO"):
         train(changed, tmp_path / "run", workers=0)
     assert re.search(rf"was made with other .*{re.escape(what)}", caplog.text)
-    assert "training starts afresh" in caplog.text
-    train(changed, tmp_path / "afresh", workers=0)
-    assert_same_weights(tmp_path / "afresh", tmp_path / "run")
-    assert history(tmp_path / "afresh") == history(tmp_path / "run")
+    assert "training starts from the beginning" in caplog.text
+    train(changed, tmp_path / "new", workers=0)
+    assert_same_weights(tmp_path / "new", tmp_path / "run")
+    assert history(tmp_path / "new") == history(tmp_path / "run")
 
 
 def test_a_loss_that_is_not_finite_stops_and_saves(uninterrupted, small_experiment, tmp_path, monkeypatch, capsys):
@@ -367,7 +367,7 @@ def test_one_training_at_a_time_in_a_folder(small_experiment, tmp_path, caplog):
 
         def end():
             deadline = time.monotonic() + 60
-            while "waiting for its end" not in caplog.text and time.monotonic() < deadline:
+            while "waiting for it to end" not in caplog.text and time.monotonic() < deadline:
                 time.sleep(0.01)
             waited.append("waiting" in caplog.text and not (tmp_path / "history.csv").exists())
             other.kill()

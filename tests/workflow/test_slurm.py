@@ -66,4 +66,4 @@ def test_a_job_that_its_wall_time_ends_is_resumed(tmp_path, small_workflow):
     assert jobs_of(output).count("train") > 1
     logs = [tmp_path / "results/demo/logs/train/shapes.log"]
     logs += tmp_path.glob(".snakemake/slurm_logs/rule_train/**/*.log")
-    assert any(re.search(r"taken up after \d+ of \d+ steps", log.read_text()) for log in logs)
+    assert any(re.search(r"resumed after \d+ of \d+ steps", log.read_text()) for log in logs)

@@ -1,4 +1,4 @@
-"""`getam explain`: where a network sees classes in a photograph."""
+"""`getam explain`: activation maps of a photograph."""
 
 import argparse
 from pathlib import Path
@@ -11,6 +11,7 @@ from getam.cli.options import HelpFormatter, add_device
 from getam.config.choices import METHODS
 from getam.data.images import read_image
 from getam.data.visualisation import overlay_map
+from getam.utils.checks import shortened
 from getam.utils.files import written
 from getam.utils.hardware import choose_device
 
@@ -25,12 +26,14 @@ def add(commands) -> None:
     )
     parser.add_argument("image", type=Path, help="a photograph")
     parser.add_argument(
-        "--checkpoint", type=Path, help="run folder or weights of `getam train`; with --timm: weights of that network"
+        "--checkpoint", type=Path, help="run folder or weights of `getam train`; with --timm: weights of that model"
     )
-    parser.add_argument("--timm", metavar="NAME", help="a plain vision transformer of timm, with its own head")
-    parser.add_argument("--classes", nargs="+", help="names or indices (default: those that the network finds)")
-    parser.add_argument("--method", choices=METHODS, default=METHODS[0], help="how maps are made")
-    parser.add_argument("--raw", action="store_true", help="do not let the maps follow the image's edges")
+    parser.add_argument("--timm", metavar="NAME", help="a vision transformer of timm with its own head")
+    parser.add_argument(
+        "--classes", nargs="+", help="names or indices (default: the classes that the network predicts)"
+    )
+    parser.add_argument("--method", choices=METHODS, default=METHODS[0], help="activation method")
+    parser.add_argument("--raw", action="store_true", help="do not refine the maps along the image's edges")
     parser.add_argument("--output", type=Path, default=Path(), metavar="FOLDER", help="where the pictures go")
     add_device(parser)
     parser.set_defaults(run=_run)
@@ -81,8 +84,7 @@ def _index(name: str, names: list[str]) -> int:
     if name.isdecimal():
         return int(name)
     if name not in names:
-        shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-        raise ValueError(f"explain: no class {name!r}; the network knows {shown}")
+        raise ValueError(f"explain: no class {name!r}; the network knows {shortened(names, 8)}")
     return names.index(name)
 
 

@@ -9,7 +9,7 @@
 namespace getam {
 namespace {
 
-// Pixels that pass through one step after another while they lie in the first-level cache.
+// Pixels that pass through all steps while they are in the first-level cache.
 constexpr size_t kBlock = 32;
 
 size_t vectors_for(int channels) { return (channels + kLanes - 1) / kLanes; }

@@ -1,4 +1,4 @@
-// What Python calls: plain C, so that neither Python's headers nor torch's are needed to build it. Functions return a
+// The functions that Python calls: plain C, so that the build needs no headers of Python or torch. Functions return a
 // Status.
 #include <algorithm>
 #include <atomic>
@@ -50,7 +50,7 @@ Status guarded(char* error, int error_size, F f) {
   }
 }
 
-// Every thread at work on an image has tables of its own to write to, which cost memory and, to sum them, time.
+// Every thread of an image writes to its own tables, which cost memory, and time to sum them.
 int threads_for(int threads, size_t pixels) {
   constexpr size_t kMost = 8;
   constexpr size_t kFewestPixels = 32;
@@ -66,8 +66,8 @@ GETAM_EXPORT int getam_interface_version() { return 1; }
 
 GETAM_EXPORT int getam_has_avx2() { return has_avx2(); }
 
-// images (batch, 3, height, width); values and filtered (batch, channels, height, width). The threads are spread over the
-// images, and over the pixels of each where there are fewer images than threads.
+// images (batch, 3, height, width); values and filtered (batch, channels, height, width). The threads are spread over
+// the images, and over the pixels of each if there are fewer images than threads.
 GETAM_EXPORT int getam_bilateral_filter(const float* images, const float* values, float* filtered, int batch,
                                         int channels, int height, int width, float sigma_rgb, float sigma_xy,
                                         int transposed, int threads, int portable, char* error, int error_size) {
@@ -101,10 +101,11 @@ GETAM_EXPORT int getam_bilateral_filter(const float* images, const float* values
 }
 
 // rgb (3, height, width); probabilities and marginals (labels, height, width).
-GETAM_EXPORT int getam_mean_field(const float* rgb, const float* probabilities, float* marginals, int labels, int height,
-                                  int width, int iterations, float gaussian_sigma_xy, float gaussian_compatibility,
-                                  float bilateral_sigma_xy, float bilateral_sigma_rgb, float bilateral_compatibility,
-                                  float negligible, int threads, int portable, char* error, int error_size) {
+GETAM_EXPORT int getam_mean_field(const float* rgb, const float* probabilities, float* marginals, int labels,
+                                  int height, int width, int iterations, float gaussian_sigma_xy,
+                                  float gaussian_compatibility, float bilateral_sigma_xy, float bilateral_sigma_rgb,
+                                  float bilateral_compatibility, float negligible, int threads, int portable,
+                                  char* error, int error_size) {
   return guarded(error, error_size, [&] {
     getam::MeanField task;
     task.bilateral = {height, width, rgb, bilateral_sigma_xy, bilateral_sigma_rgb};

@@ -1,4 +1,4 @@
-// What is calculated on a lattice, once per instruction set. interface.cpp picks one.
+// The computations on a lattice, compiled once per instruction set. interface.cpp picks one.
 #pragma once
 
 #include "lattice.h"

@@ -1,5 +1,5 @@
-// Compiled once, without contraction of a * b + c: pixels often lie exactly on a face of the lattice, where the last bit
-// decides which vertices exist, and every machine has to decide alike.
+// Compiled once, without contraction of a * b + c: pixels often lie exactly on a face of the lattice, where the last
+// bit decides which vertices exist, and every machine has to decide the same.
 #include "lattice.h"
 
 #include <algorithm>
@@ -67,7 +67,7 @@ class Packing {
     return key;
   }
 
-  // What is added to a key to go one step along direction i: +1 everywhere, and -(D + 1) at coordinate i.
+  // The increment of a key for one step along direction i: +1 everywhere, and -(D + 1) at coordinate i.
   uint64_t step(int i) const { return step_[i]; }
 
  private:
@@ -159,7 +159,7 @@ struct Embedding {
     }
     elevated[0] = sum;
 
-    // The nearest point whose coordinates are multiples of D + 1; their sum may miss zero, which the ranks put right.
+    // The nearest point whose coordinates are multiples of D + 1; their sum may miss zero, which the ranks correct.
     int32_t origin[D + 1];
     int rank[D + 1] = {};
     int excess = 0;

@@ -1,5 +1,5 @@
-// The permutohedral lattice (Adams, Baek and Davis, Fast High-Dimensional Filtering Using the Permutohedral Lattice, 2010):
-// where the pixels of one image lie in it and which of its vertices are neighbours.
+// The permutohedral lattice (Adams, Baek and Davis, Fast High-Dimensional Filtering Using the Permutohedral Lattice,
+// 2010): where the pixels of one image lie in it and which of its vertices are neighbours.
 #pragma once
 
 #include <array>
@@ -9,7 +9,7 @@
 
 namespace getam {
 
-// What the position of a pixel is made of: (x, y) / sigma_xy and, in five dimensions, (r, g, b) / sigma_rgb.
+// The coordinates of a pixel: (x, y) / sigma_xy and, in five dimensions, (r, g, b) / sigma_rgb.
 struct Image {
   int height;
   int width;
@@ -20,15 +20,15 @@ struct Image {
   size_t pixels() const { return size_t(height) * width; }
 };
 
-// The vertices that have a neighbour along one direction of the blur, as chains of neighbours; the first vertex v of each
-// chain is written ~v.
+// The vertices that have a neighbour along one direction of the blur, as chains of neighbours; the first vertex v of
+// each chain is written ~v.
 struct Chains {
   Array<int32_t> links;
   size_t size = 0;
 };
 
-// The lattice of one image in D dimensions, and its interpolation. Pixels are listed tile by tile, in an order that depends
-// on the image's size alone, so that lattices of different dimension can be read side by side.
+// The lattice of one image in D dimensions, and its interpolation. Pixels are listed tile by tile, in an order that
+// depends on the image's size alone, so that lattices of different dimension can be read side by side.
 template <int D>
 struct Lattice {
   static constexpr int kCorners = D + 1;

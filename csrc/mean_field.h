@@ -151,8 +151,8 @@ void Inference::normalise(Member& member, Tables<D>& tables) {
 }
 
 void Inference::load_unary(Member& member) {
-  // Keeps the logarithm of 0 finite, and the lanes without a label negligible. getam/lattice/crf.py and getam/lattice/torch_lattice.py
-  // have the same.
+  // Keeps the logarithm of 0 finite, and the lanes without a label negligible. The same number is in
+  // getam/lattice/crf.py and getam/lattice/torch_lattice.py.
   constexpr float kSmallest = 1e-20f;
   for_blocks(member, pixels_, [&](size_t p, size_t count) {
     Vector* rows = &unary_[p * vectors_];
@@ -194,8 +194,8 @@ void Inference::add_messages(size_t p, size_t count, Vector* block) {
   });
 }
 
-// Scores in base 2 -> marginals, in place. A label that was left out has its probability as its score. What is one number
-// per pixel is calculated for as many pixels at once as a vector has lanes.
+// Scores in base 2 -> marginals, in place. A label that was left out has its probability as its score. Quantities with
+// one number per pixel are computed for as many pixels at once as a vector has lanes.
 template <int kVectors>
 void Inference::softmax(const Member& member, size_t p, size_t count, Vector* block) {
   const size_t vectors = kVectors > 0 ? kVectors : vectors_;
@@ -269,8 +269,8 @@ void Inference::store_marginals(size_t p, size_t count, const Vector* block) {
   }
 }
 
-// Leaves out the labels whose marginals are negligible everywhere, where that makes the rows shorter. Every member's
-// `largest_` must be complete, which the barriers of `publish` see to. Ends at a barrier.
+// Leaves out the labels whose marginals are negligible everywhere, if that makes the rows shorter. Every member's
+// `largest_` must be complete, which the barriers of `publish` ensure. Ends at a barrier.
 void Inference::leave_out_labels(Member& member) {
   if (member.index() == 0) {
     float* leaving = reinterpret_cast<float*>(leaving_.data());

@@ -12,8 +12,8 @@
 namespace getam {
 namespace {
 
-// Rows of values are kept in pieces of at most this many vectors: one table of all first pieces, one of all second ones.
-// What is done piece by piece then has its rows close together.
+// Rows of values are kept in pieces of at most this many vectors: one table of all first pieces, one of all second
+// ones. Work piece by piece then has its rows close together.
 constexpr size_t kPiece = 4;
 
 // Calls f(width, first) for the pieces of rows of so many vectors, the piece's width a compile-time constant.
@@ -62,7 +62,7 @@ GETAM_INLINE void prefetch_corners(const uint32_t* corner, const Vector* table) 
   for (int k = 0; k < kCorners; ++k) prefetch(table + size_t(corner[k]) * kWidth, kWidth * sizeof(Vector));
 }
 
-// Blurs the chains links[first .. last) in place with (1/2, 1, 1/2); what lies beyond the ends of a chain counts as 0.
+// Blurs the chains links[first .. last) in place with (1/2, 1, 1/2); values beyond the ends of a chain are 0.
 template <typename T, int kWidth>
 void blur_chains(T* table, const int32_t* links, size_t first, size_t last) {
   size_t i = first;
@@ -133,7 +133,7 @@ class Tables {
   Lattice<D> lattice;
 
   size_t vectors() const { return vectors_; }
-  // Asking for rows ahead of time pays where they come from afar, and costs time where they lie near.
+  // Prefetching pays for rows in main memory, and costs time for rows in the cache.
   bool exceeds_cache() const { return lattice.vertices * vectors_ * sizeof(Vector) > kNearBytes; }
   // The tables, from the piece that begins at this vector of the rows.
   Vector* read(size_t piece = 0) { return read_.data() + piece * lattice.vertices; }
@@ -148,7 +148,8 @@ class Tables {
     }
   }
 
-  // Makes the sum of what was written what is read, and clears what is written. Begins and ends at a barrier.
+  // The sum of the written tables becomes the table that is read; clears the written ones. Begins and ends at a
+  // barrier.
   void publish(Member& member) {
     member.barrier();
     if (member.index() == 0) std::swap(read_, written_[0]);
@@ -161,7 +162,7 @@ class Tables {
     member.barrier();
   }
 
-  // Keeps of what is read these lanes alone, in rows of fewer vectors. Begins and ends at a barrier.
+  // Keeps only these lanes of the table that is read, in rows of fewer vectors. Begins and ends at a barrier.
   void narrow(Member& member, const std::vector<int>& lanes, size_t vectors) {
     member.barrier();
     const auto [first, last] = member.share(lattice.vertices);

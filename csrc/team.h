@@ -27,7 +27,7 @@ class Member {
   int index() const { return index_; }
   int size() const { return shared_.size; }
 
-  // Returns when every member has called it. Members wait awake: the steps between barriers take microseconds.
+  // Returns when every member has called it. Members busy-wait: the steps between barriers take microseconds.
   void barrier() {
     const unsigned generation = shared_.generation.load();
     if (shared_.waiting.fetch_add(1) + 1 == shared_.size) {
@@ -48,8 +48,8 @@ class Member {
   const int index_;
 };
 
-// Runs work(member) in `size` threads, the caller's among them, and returns when all have. The work must not throw: what
-// it needs is allocated before. Throws std::system_error, having run nothing, where the threads cannot be had.
+// Runs work(member) in `size` threads, including the caller's, and returns when all have finished. The work must not
+// throw: its memory is allocated before. Throws std::system_error, without running anything, if threads cannot start.
 inline void run_team(int size, const std::function<void(Member&)>& work) {
   Member::Shared shared(size);
   enum { kUndecided, kGo, kGiveUp } decision = kUndecided;

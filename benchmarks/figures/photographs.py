@@ -2,9 +2,9 @@
 
     python -m benchmarks.figures.photographs NETWORK docs/maps.png
 
-NETWORK is what `python -m benchmarks.studies.map_quality --weights FILE --weights-out NETWORK ...` has trained on VOC. The
-photographs come with scikit-image: the astronaut Eileen Collins (NASA, public domain) and Chelsea the cat (CC0, Stefan
-van der Walt).
+NETWORK was trained on VOC and written by `python -m benchmarks.studies.map_quality ... --weights-out NETWORK`. The
+photographs are part of scikit-image: the astronaut Eileen Collins (NASA, public domain) and Chelsea the cat (CC0,
+Stefan van der Walt).
 """
 
 import argparse

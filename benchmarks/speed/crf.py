@@ -81,7 +81,7 @@ def prepare(root: Path, name: str, labels: int, variant: str) -> Callable[[], to
 
 def measure(root: Path, names: list[str], labels: int, variants: list[str]) -> list[dict]:
     """A row for each variant at one number of labels."""
-    for variant in variants:  # what is done once, at the first call, is not measured
+    for variant in variants:  # the first call is not measured
         prepare(root, names[0], labels, variant)()
     seconds = {variant: [] for variant in variants}
     equal = {variant: [] for variant in variants}

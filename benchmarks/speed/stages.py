@@ -2,7 +2,7 @@
 
     python -m benchmarks.speed.stages --split val now=.:results/experiments/RUN before=../older:../older/RUN
 
-Each argument is NAME=CHECKOUT:RUN; of RUN nothing but experiment.yaml and weights.safetensors is needed, and copied.
+Each argument is NAME=CHECKOUT:RUN; only experiment.yaml and weights.safetensors of RUN are used, as copies.
 The commands are those of the workflow, each in a process of its own, imports included; the checkouts take turns, stage
 by stage.
 
@@ -47,7 +47,7 @@ def seconds(stage: str, checkout: Path, run: Path, split: str) -> float:
 
 
 def copied(run: Path, folder: Path) -> Path:
-    """A run of which nothing but the network is there; paths in its settings count from here."""
+    """A copy of a run with its network alone; relative paths in its settings are relative to the current folder."""
     folder.mkdir(parents=True)
     settings = (run / "experiment.yaml").read_text()
     (folder / "experiment.yaml").write_text(settings.replace(": resources/", f": {Path.cwd()}/resources/"))
@@ -72,7 +72,7 @@ def main() -> None:
             for stage in STAGES:
                 for name, (checkout, _) in variants.items():
                     taken[name][stage].append(seconds(stage, checkout, runs[name], options.split))
-        print(f"round {number + 1} of {options.rounds} is over", flush=True)
+        print(f"round {number + 1} of {options.rounds} finished", flush=True)
     rows = []
     for name, stages in taken.items():
         fastest = {stage: min(values) for stage, values in stages.items()}

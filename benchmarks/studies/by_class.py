@@ -1,10 +1,10 @@
-"""What runs know of each class: how many training images there are, and whether the class is found, or only its place.
+"""IoU of each class of runs, with predicted and with known classes, beside the number of training images.
 
     python -m benchmarks.studies.by_class RUN... --split val
 
 IoU of each class by the predictions (without the CRF), by the same probabilities with every class left out that the
-image does not have, and by the pseudo labels, which know the classes, too. Where the second is good and the first is
-not, the network sees where something is and not what. Means over the runs, which differ by their seed.
+image does not have, and by the pseudo labels, which know the classes, too. Where the second is high and the first is
+low, the network finds the object and confuses its class. Means over the runs, which differ by their seed.
 
 Writes benchmarks/results/by_class-<first run>.csv.
 """
@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import RESULTS, print_table, write_table
-from getam.constants import UNKNOWN
 from getam.data.images import read_mask
 from getam.evaluation.metrics import ConfusionMatrix
 from getam.evaluation.probabilities import read_probabilities
@@ -36,15 +35,15 @@ def predictions(run: Run, split: str, name: str, present: np.ndarray) -> list[np
 
 
 def ious(run: Run, split_name: str, tick: Callable[[], object]) -> np.ndarray:
-    """(3, C + 1); a pixel that a pseudo label leaves unknown is one that its class misses."""
-    split, labels = run.dataset.split(split_name), len(run.dataset.classes) + 1
-    matrices = [ConfusionMatrix(labels + 1) for _ in COLUMNS]
+    """(3, C + 1), for each of `COLUMNS` and each class, background first."""
+    split = run.dataset.split(split_name)
+    matrices = [ConfusionMatrix(len(run.dataset.classes) + 1, unknown=True) for _ in COLUMNS]
     for name, present in zip(split.ids, split.labels, strict=True):
         truth = read_mask(split.mask(name))
         for matrix, found in zip(matrices, predictions(run, split_name, name, present), strict=True):
-            matrix.update(truth, np.where(found == UNKNOWN, labels, found))
+            matrix.update(truth, found)
         tick()
-    return np.stack([matrix.iou()[:labels] for matrix in matrices])
+    return np.stack([matrix.iou() for matrix in matrices])
 
 
 def main() -> None:

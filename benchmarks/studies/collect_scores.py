@@ -2,7 +2,7 @@
 
     python -m benchmarks.studies.collect_scores results/voc_subset/experiments --split val --name voc_subset
 
-Writes benchmarks/results/scores-<name>.csv; what has not been scored is left empty.
+Writes benchmarks/results/scores-<name>.csv; a missing score is left empty.
 """
 
 import argparse

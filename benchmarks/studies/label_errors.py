@@ -2,10 +2,10 @@
 
     python -m benchmarks.studies.label_errors RUN --split val
 
-Labels are made as `getam label` makes them. A wrong pixel is laid to the opening if it was right before it, else to
-mining if it was right before that, else to saliency if that takes an object for background or background for an object,
-else to the maps, which name another class or none. `mIoU without` is what the labels would be worth if all errors of
-the cause were right. Pixels are those of the training crop's view; padding and unknown truth are left out.
+Labels are made as `getam label` makes them. A wrong pixel is attributed to the opening if it was right before it, else
+to mining if it was right before that, else to saliency if that takes an object for background or background for an
+object, else to the maps, which name another class or none. `mIoU without` is the mIoU of the labels if all errors of
+the cause were corrected. Pixels are those of the training crop's view; padding and unknown truth are left out.
 
 Writes benchmarks/results/label_errors-<run>.csv.
 """
@@ -20,10 +20,12 @@ import torch.nn.functional as F
 
 from benchmarks.measure import RESULTS, print_table, write_table
 from getam.constants import BACKGROUND, UNKNOWN
+from getam.data.augmentation import View
 from getam.data.images import read_mask
 from getam.evaluation.labelling import activations
+from getam.evaluation.metrics import ConfusionMatrix
 from getam.evaluation.run import Run
-from getam.evaluation.scores import BACKGROUND_NAME, Score
+from getam.evaluation.scores import BACKGROUND_NAME
 from getam.method.pamr import normalise_maps, refine_maps
 from getam.method.pseudo_labels import complete_labels
 from getam.utils.progress import progress
@@ -38,7 +40,7 @@ CAUSES = (
 )
 
 
-def stages(maps: torch.Tensor, view, labels: torch.Tensor, run: Run) -> list[np.ndarray]:
+def stages(maps: torch.Tensor, view: View, labels: torch.Tensor, run: Run) -> list[np.ndarray]:
     """Labels (B, S, S) before mining and opening, before opening, and in the end."""
     settings, recipe = run.experiment.maps, run.experiment.recipe
     refined = refine_maps(maps, view.image_rgb.float(), settings.iterations, settings.dilations)
@@ -49,14 +51,13 @@ def stages(maps: torch.Tensor, view, labels: torch.Tensor, run: Run) -> list[np.
     return [complete_labels(normalised, view.saliency, labels, variant, view.valid)[0].numpy() for variant in variants]
 
 
-def truth_of(path: Path, valid: np.ndarray) -> np.ndarray:
-    """A mask brought to where its image lies in the view, by the nearest pixel; 255 on the padding."""
-    rows, columns = np.flatnonzero(valid.any(1)), np.flatnonzero(valid.any(0))
+def truth_of(path: Path, view: View) -> np.ndarray:
+    """A mask resized to its image's place in the view, by the nearest pixel; 255 on the padding."""
     mask = torch.from_numpy(read_mask(path))[None, None]
-    found = np.full(valid.shape, UNKNOWN, np.uint8)
-    inside = F.interpolate(mask, (len(rows), len(columns)), mode="nearest-exact")[0, 0].numpy()
-    found[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = inside
-    return found
+    found = torch.full(view.valid.shape, UNKNOWN, dtype=torch.uint8)
+    inside = view.unpad(found)
+    inside.copy_(F.interpolate(mask, inside.shape, mode="nearest-exact")[0, 0])
+    return found.numpy()
 
 
 def causes(truth: np.ndarray, salient: np.ndarray, first: np.ndarray, mined: np.ndarray, last: np.ndarray):
@@ -71,42 +72,34 @@ def causes(truth: np.ndarray, salient: np.ndarray, first: np.ndarray, mined: np.
     return missed, marked, left & (first != UNKNOWN), left & (first == UNKNOWN), by_mining, by_opening
 
 
-def confusion(truth: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """int64 (C + 1, C + 2); the last column is unknown."""
-    labels = np.where(labels == UNKNOWN, classes + 1, labels).astype(np.int64)
-    return np.bincount(truth.astype(np.int64) * (classes + 2) + labels, minlength=(classes + 1) * (classes + 2))
-
-
 def analyse(run: Run, split_name: str) -> list[dict[str, str]]:
     """A line for the labels as they are, and one for each cause."""
     split, names = run.dataset.split(split_name), (BACKGROUND_NAME, *run.dataset.classes)
-    classes = len(run.dataset.classes)
-    counts = np.zeros((len(CAUSES) + 1, (classes + 1) * (classes + 2)), np.int64)
+    matrices = [ConfusionMatrix(len(names), unknown=True) for _ in range(len(CAUSES) + 1)]
     wrong = np.zeros(len(CAUSES), np.int64)
     batches = activations(run.load_network(torch.device("cpu")), split, split.ids, run.experiment)
     for ids, view, labels, maps in progress(batches, total=-(-len(split.ids) // 4), unit="batch"):
         made = stages(maps, view, labels, run)
-        for i, name in enumerate(ids):
-            truth = truth_of(split.mask(name), view.valid[i].numpy())
+        for i, (name, of_image) in enumerate(zip(ids, view.unbatched(), strict=True)):
+            truth = truth_of(split.mask(name), of_image)
             counted = truth != UNKNOWN
-            truth, salient = truth[counted], view.saliency[i].numpy()[counted] > 0
+            truth, salient = truth[counted], of_image.saliency.numpy()[counted] > 0
             first, mined, last = (stage[i][counted] for stage in made)
-            counts[0] += confusion(truth, last, classes)
+            matrices[0].update(truth, last)
             for k, mask in enumerate(causes(truth, salient, first, mined, last)):
                 wrong[k] += mask.sum()
-                counts[k + 1] += confusion(truth, np.where(mask, truth, last), classes)
-    scores = [Score(names, matrix.reshape(classes + 1, classes + 2)) for matrix in counts]
-    total = scores[0].counts.sum()
+                matrices[k + 1].update(truth, np.where(mask, truth, last))
+    total, without = matrices[0].counts.sum(), [matrix.miou() for matrix in matrices[1:]]
     rows = [{"cause": "all", "wrong pixels, %": f"{100 * wrong.sum() / total:.1f}", "mIoU without": ""}]
-    for cause, pixels, score in zip(CAUSES, wrong, scores[1:], strict=True):
+    for cause, pixels, miou in zip(CAUSES, wrong, without, strict=True):
         rows.append(
             {
                 "cause": cause,
                 "wrong pixels, %": f"{100 * pixels / total:.1f}",
-                "mIoU without": f"{100 * score.miou():.1f}",
+                "mIoU without": f"{100 * miou:.1f}",
             }
         )
-    return [{**row, "mIoU": f"{100 * scores[0].miou():.1f}"} for row in rows]
+    return [{**row, "mIoU": f"{100 * matrices[0].miou():.1f}"} for row in rows]
 
 
 def main() -> None:

@@ -2,9 +2,9 @@
 
     python -m benchmarks.studies.label_settings CONFIG RUN... --split val --entries product matmul from_0 no_saliency
 
-What maps, recipe and saliency of an entry of CONFIG (such as config/voc_subset.yaml) make of the networks of RUN...,
-and what the runs' own settings do, scored against the truth. The network is the same for all, so a difference is that
-of the labels alone; what a network that is taught with them makes of it is another question.
+The networks of RUN... make pseudo labels with the maps, recipe and saliency of each entry of CONFIG (such as
+config/voc_subset.yaml) and with their own settings; the labels are scored against the truth. The networks are the same
+for all entries, so differences are those of the labels alone, not of networks trained with them.
 
 Writes benchmarks/results/label_settings-<first run>.csv.
 """
@@ -30,7 +30,7 @@ OWN = "as trained"
 
 
 def labelled_as(run: Run, entry: Experiment | None) -> Experiment:
-    """The run's experiment, with all of the entry's that labels are made by."""
+    """The run's experiment with those settings of the entry that pseudo labels depend on."""
     if entry is None:
         return run.experiment
     data = run.experiment.data.model_copy(update={"saliency": entry.data.saliency})

@@ -3,10 +3,10 @@
     python -m benchmarks.studies.map_quality DATASET --weights FILE    photographs: vit_tiny with ImageNet weights
     python -m benchmarks.studies.map_quality DATASET                   shapes: a small network from scratch
 
-DATASET is what `getam prepare` has written. The classifier sees image labels alone. Then, on images it has not seen and
+DATASET is a folder of `getam prepare`. The classifier sees image labels alone. Then, on images it has not seen and
 with their classes known, each method's maps are upsampled, divided by their maximum and cut at every threshold of a
-grid; a pixel goes to the class with the largest map above it. The score is the mIoU at the best threshold, which the
-truth has chosen: a comparison of methods, and no result.
+grid; a pixel gets the class with the largest map above it. The score is the mIoU at the best threshold. The truth
+chooses it, so the numbers compare methods only.
 
 Writes a table (--table) and a sheet of image, map, refined map, pseudo label and truth (--sheet).
 """
@@ -116,7 +116,7 @@ def best_score(network: SegmentationNetwork, data: Images, method: str) -> tuple
         part = slice(start, start + 16)
         maps = activation_maps(network, normalise_images(data.images_rgb[part]), data.labels[part], method)
         maps = F.interpolate(maps, size=data.masks.shape[1:], mode="bilinear", align_corners=True)
-        # Without the pipeline's 1e-5 in the divisor: methods whose maps are small are not to lose by it.
+        # Without the 1e-5 that `normalise_maps` adds: it would put methods with small maps at a disadvantage.
         maps = maps / maps.amax((2, 3), keepdim=True).clamp_min(1e-30)
         for truth, of_image in zip(data.masks[part], maps, strict=True):
             confusion.update(truth.numpy(), of_image.numpy())

@@ -2,7 +2,7 @@
 
     python -m benchmarks.studies.methods EXPERIMENT.yaml --methods getam cam grad_cam --seeds 0 1 2 --split test
 
-Every run is an ordinary one (`getam train`, `predict`, `refine`, `label`, `score`); what is done is not done again.
+Every run is an ordinary one (`getam train`, `predict`, `refine`, `label`, `score`); finished steps are not repeated.
 Writes benchmarks/results/methods-<data set>.csv, one row for each run.
 """
 

@@ -2,8 +2,8 @@
 
     python -m benchmarks.studies.run_maps RUN... --sizes 160 224
 
-What `getam maps` does for a run's own method at its own crop, here for all methods and sizes of view: the network is
-the same for each, so methods differ by themselves and not by what they have taught.
+`getam maps` does the same for a run's own method and crop. Here all methods and sizes use the same network, so the
+differences are those of the methods, not of training with them.
 
 Writes benchmarks/results/run_maps-<data set>.csv.
 """

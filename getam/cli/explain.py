@@ -1,4 +1,4 @@
-"""`getam explain`: where a network sees classes in a photograph."""
+"""`getam explain`: activation maps of a photograph."""
 
 import argparse
 from pathlib import Path
@@ -26,12 +26,14 @@ def add(commands) -> None:
     )
     parser.add_argument("image", type=Path, help="a photograph")
     parser.add_argument(
-        "--checkpoint", type=Path, help="run folder or weights of `getam train`; with --timm: weights of that network"
+        "--checkpoint", type=Path, help="run folder or weights of `getam train`; with --timm: weights of that model"
     )
-    parser.add_argument("--timm", metavar="NAME", help="a plain vision transformer of timm, with its own head")
-    parser.add_argument("--classes", nargs="+", help="names or indices (default: those that the network finds)")
-    parser.add_argument("--method", choices=METHODS, default=METHODS[0], help="how maps are made")
-    parser.add_argument("--raw", action="store_true", help="do not let the maps follow the image's edges")
+    parser.add_argument("--timm", metavar="NAME", help="a vision transformer of timm with its own head")
+    parser.add_argument(
+        "--classes", nargs="+", help="names or indices (default: the classes that the network predicts)"
+    )
+    parser.add_argument("--method", choices=METHODS, default=METHODS[0], help="activation method")
+    parser.add_argument("--raw", action="store_true", help="do not refine the maps along the image's edges")
     parser.add_argument("--output", type=Path, default=Path(), metavar="FOLDER", help="where the pictures go")
     add_device(parser)
     parser.set_defaults(run=_run)

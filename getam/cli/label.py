@@ -1,4 +1,4 @@
-"""`getam label`: the pseudo labels of a split, and what they are worth."""
+"""`getam label`: the pseudo labels of a split."""
 
 from functools import partial
 
@@ -10,8 +10,8 @@ def add(commands) -> None:
     parser = commands.add_parser(
         "label",
         help="pseudo labels of a split, from maps and image labels",
-        description="Writes RUN/<split>/pseudo_labels/<id>.png: what the trained network would be taught by its own "
-        "maps. `getam score RUN --split S --what pseudo_labels` says what they are worth.",
+        description="Writes RUN/<split>/pseudo_labels/<id>.png: the labels that the trained network would learn from. "
+        "`getam score RUN --split S --what pseudo_labels` scores them.",
         formatter_class=HelpFormatter,
     )
     add_run(parser)

@@ -1,4 +1,4 @@
-"""`getam maps`: what a run's raw activation maps are worth."""
+"""`getam maps`: the mIoU of a run's raw activation maps."""
 
 import argparse
 
@@ -10,9 +10,9 @@ def add(commands) -> None:
     parser = commands.add_parser(
         "maps",
         help="mIoU of a split's raw activation maps, at their best threshold",
-        description="Cuts the maps of a split, its image labels known, at many thresholds and writes the scores of the "
-        "best one to RUN/<split>/map_iou.csv, mIoU at each to map_iou_thresholds.csv. The truth chooses the threshold: "
-        "a comparison of methods.",
+        description="Cuts the maps of a split, with image labels known, at many thresholds. Writes the scores of the "
+        "best one to RUN/<split>/map_iou.csv and the mIoU at each to map_iou_thresholds.csv. The truth chooses the "
+        "threshold, so the numbers compare methods only.",
         formatter_class=HelpFormatter,
     )
     add_run(parser)

@@ -10,7 +10,7 @@ def add(commands) -> None:
     parser = commands.add_parser(
         "predict",
         help="probabilities of a split's images, at several scales",
-        description="Writes RUN/<split>/probabilities/<id>.npz; an interrupted job goes on with what is missing.",
+        description="Writes RUN/<split>/probabilities/<id>.npz; an interrupted job resumes with the missing images.",
         formatter_class=HelpFormatter,
     )
     add_run(parser)

@@ -1,4 +1,4 @@
-"""`getam refine`: probabilities to masks, by the dense CRF: those of a run, or of any folder."""
+"""`getam refine`: probabilities to masks by the dense CRF, for a run or for any folder."""
 
 import argparse
 from pathlib import Path
@@ -16,23 +16,25 @@ def add(commands) -> None:
         help="probabilities and images to masks, by the dense CRF",
         usage="getam refine RUN --split S [S ...] [--without-crf] [--discard] [--shard I/N] [--workers N]\n"
         "       getam refine PROBABILITIES IMAGES --output MASKS [settings of the CRF]",
-        description="Refines probabilities with a dense CRF and writes the most probable labels as palette PNGs: those "
-        "of a run's split, by its experiment's settings and, beside them, without the CRF; or those of a folder.",
+        description="Refines probabilities with a dense CRF and writes the most probable labels as palette PNGs. Of a "
+        "run's split it uses the experiment's settings and also writes masks without the CRF.",
         formatter_class=HelpFormatter,
     )
     parser.add_argument(
-        "folder", type=Path, help="RUN that `getam predict` was called on; or folder of <id>.npy or .npz, (C + 1, H, W)"
+        "folder",
+        type=Path,
+        help="RUN with predictions of `getam predict`, or folder of <id>.npy or .npz, (C + 1, H, W)",
     )
     parser.add_argument("images", type=Path, nargs="?", help="folder of <id>.jpg, .jpeg or .png")
     parser.add_argument("--split", nargs="+", help="of a run: splits to refine")
-    parser.add_argument("--without-crf", action="store_true", help="of a run: no others than those without the CRF")
+    parser.add_argument("--without-crf", action="store_true", help="of a run: only masks without the CRF")
     parser.add_argument(
         "--discard", action="store_true", help="of a run: remove the probabilities when all masks are there"
     )
     add_experiment(parser)
     add_shard(parser)
     parser.add_argument("--output", type=Path, metavar="MASKS", help="of a folder: where <id>.png are written")
-    parser.add_argument("--backend", choices=BACKENDS, default=default.backend, help="who calculates")
+    parser.add_argument("--backend", choices=BACKENDS, default=default.backend, help="implementation")
     parser.add_argument("--iterations", type=int, default=default.iterations, help="mean-field iterations")
     parser.add_argument(
         "--gaussian",
@@ -54,11 +56,9 @@ def add(commands) -> None:
         "--negligible",
         type=float,
         default=default.negligible,
-        help="labels below this probability everywhere send no messages; 0: all do",
+        help="labels below this probability at every pixel send no messages; 0: all labels do",
     )
-    parser.add_argument(
-        "--bgr", action="store_true", help="hand over images in BGR order, as the released test script does"
-    )
+    parser.add_argument("--bgr", action="store_true", help="pass images in BGR order, as the released test script does")
     add_workers(parser)
     parser.set_defaults(run=_run)
 
@@ -74,7 +74,7 @@ def _run(options: argparse.Namespace) -> None:
 
 def _refine_run(options: argparse.Namespace) -> None:
     if options.images is not None or options.output is not None:
-        raise ValueError("refine: a run has its own images and its own place for masks")
+        raise ValueError("refine: with --split, IMAGES and --output are not needed; the run determines both")
     run = open_run(options)
     for split in options.split:
         total = len(options.shard.of(run.dataset.split(split).ids))

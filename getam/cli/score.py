@@ -5,12 +5,7 @@ import math
 from pathlib import Path
 
 from getam.cli.options import HelpFormatter, add_run, add_workers
-
-_WHAT = {
-    "masks": ("masks", "iou"),
-    "masks_without_crf": ("masks_without_crf", "iou_without_crf"),
-    "pseudo_labels": ("pseudo_labels", "pseudo_label_iou"),
-}
+from getam.config.tables import MASKS
 
 
 def add(commands) -> None:
@@ -18,14 +13,14 @@ def add(commands) -> None:
     parser = commands.add_parser(
         "score",
         help="mIoU of a split's masks",
-        description="Compares masks with the truth, in one confusion matrix over the split, and writes IoU per class, "
-        "mIoU and pixel accuracy to RUN/<split>/iou.csv.",
+        description="Compares masks with the truth in one confusion matrix over the split. Writes the IoU of each "
+        "class, mIoU and pixel accuracy to RUN/<split>/iou.csv.",
         formatter_class=HelpFormatter,
     )
     add_run(parser)
-    parser.add_argument("--what", choices=_WHAT, default="masks", help="which of the run's masks")
+    parser.add_argument("--what", choices=MASKS, default="masks", help="which of the run's masks")
     parser.add_argument(
-        "--masks", type=Path, metavar="FOLDER", help="other masks, <id>.png, scored to iou.csv beside FOLDER"
+        "--masks", type=Path, metavar="FOLDER", help="other masks, <id>.png; the score goes to iou.csv beside FOLDER"
     )
     add_workers(parser)
     parser.set_defaults(run=_run)
@@ -37,10 +32,11 @@ def _run(options: argparse.Namespace) -> None:
 
     run = Run(options.folder)
     for split in options.split:
-        folder, name = _WHAT[options.what]
-        masks = options.masks or run.folder / split / folder
-        score = score_masks(run.dataset.split(split), run.dataset.classes, masks, options.workers)
-        path = write_score(masks.parent, score, "iou" if options.masks else name)
+        if options.masks is None:
+            score, path = run.score(split, options.what, options.workers)
+        else:
+            score = score_masks(run.dataset.split(split), run.dataset.classes, options.masks, options.workers)
+            path = write_score(options.masks.parent, score)
         width = max(map(len, score.classes))
         for category, iou in zip(score.classes, score.iou(), strict=True):
             print(f"{category:<{width}}  {'-' if math.isnan(iou) else f'{100 * iou:5.1f}'}")

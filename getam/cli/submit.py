@@ -12,7 +12,7 @@ def add(commands) -> None:
     parser = commands.add_parser(
         "submit",
         help="pack the archive for the VOC evaluation server",
-        description="Packs RUN/<split>/masks as the server wants them, after checking them against its rules.",
+        description="Checks RUN/<split>/masks against the server's rules and packs them.",
         formatter_class=HelpFormatter,
     )
     parser.add_argument("folder", type=Path, metavar="RUN", help="folder that `getam train` has written")

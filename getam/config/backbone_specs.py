@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from getam.utils.checks import suggestion
+
 
 @dataclass(frozen=True)
 class BackboneSpec:
@@ -55,5 +57,5 @@ BACKBONES: dict[str, BackboneSpec] = {
 def backbone_spec(backbone: str) -> BackboneSpec:
     """The entry of `BACKBONES`. Raises ValueError for an unknown name; the message lists the known ones."""
     if backbone not in BACKBONES:
-        raise ValueError(f"unknown backbone {backbone!r}; known are {', '.join(BACKBONES)}")
+        raise ValueError(f"unknown backbone {backbone!r}; {suggestion(backbone, BACKBONES)}")
     return BACKBONES[backbone]

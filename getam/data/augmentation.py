@@ -1,5 +1,6 @@
 """The released code's augmentation (docs/method.md, section 5): a random size, a random flip, a random crop."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -14,11 +15,27 @@ _PADDING = torch.tensor(IMAGE_MEAN).mul(255).round().to(torch.uint8)[:, None, No
 
 
 class View(NamedTuple):
-    """One random view: image_rgb uint8 (3, S, S), saliency uint8 (S, S), valid bool (S, S), False on the padding."""
+    """A square view: image_rgb uint8 (3, S, S), saliency uint8 (S, S), valid bool (S, S), False on the padding.
+
+    Several views of one size can be stacked to a batch: then each part has a first dimension B.
+    """
 
     image_rgb: Tensor
     saliency: Tensor
     valid: Tensor
+
+    def unbatched(self) -> "Iterator[View]":
+        """The views of a batch, one by one."""
+        return map(View._make, zip(*self, strict=True))
+
+    def image_area(self) -> tuple[slice, slice]:
+        """Rows and columns of one view that are not padding."""
+        rows, columns = (self.valid.any(axis).nonzero().squeeze(1).tolist() for axis in (1, 0))
+        return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+    def unpad(self, values: Tensor) -> Tensor:
+        """The part (..., h, w) of values (..., S, S) of one view that is not padding."""
+        return values[(..., *self.image_area())]
 
 
 def random_view(image_rgb: np.ndarray, saliency: np.ndarray, crop: int, generator: np.random.Generator) -> View:

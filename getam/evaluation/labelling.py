@@ -1,4 +1,4 @@
-"""Pseudo labels of whole images, without chance: what a trained network would be taught by its own maps."""
+"""Pseudo labels of whole images, without randomness: the labels that a trained network would learn from."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -33,10 +33,13 @@ def label_files(
 ) -> Iterator[Path]:
     """Writes the pseudo labels of images whose classes are known as <id>.png and yields each path.
 
-    As in training, but for chance: the image's long side is the crop's. Labels are brought to the image's size by its
+    Made as in training, but of the whole image: its long side is the crop's. Labels are resized to the image by the
     nearest pixel.
 
     Args:
+        split: with image-level labels.
+        ids: images of the split.
+        folder: where <id>.png are written.
         batch: images that run through the network at once.
         workers: processes that read images.
 
@@ -47,9 +50,9 @@ def label_files(
         targets = make_targets(
             maps, view.image_rgb, view.saliency, labels, view.valid, experiment.maps, experiment.recipe
         )
-        for name, valid, pixels in zip(names, view.valid, targets.pixels, strict=True):
+        for name, of_image, pixels in zip(names, view.unbatched(), targets.pixels, strict=True):
             path = folder / f"{name}.png"
-            write_mask(path, _at_size(pixels, valid, image_size(split.image(name))))
+            write_mask(path, _at_size(of_image.unpad(pixels), image_size(split.image(name))))
             yield path
 
 
@@ -61,7 +64,7 @@ def activations(
     batch: int = 4,
     workers: int = 0,
 ) -> Iterator[tuple[list[str], View, Tensor, Tensor]]:
-    """Maps of images whose classes are known, as the experiment makes them in training, but for chance.
+    """Maps of images whose classes are known, made as in the experiment's training, but of centred whole images.
 
     Yields for each batch: ids; the centred views, stacked; labels (B, C); maps (B, C, h, w). Tensors are on the
     network's device.
@@ -91,14 +94,13 @@ def activations(
             yield list(names), view, labels, maps
 
 
-def _at_size(pixels: Tensor, valid: Tensor, size: tuple[int, int]) -> np.ndarray:
-    rows, columns = valid.any(1).nonzero().squeeze(1), valid.any(0).nonzero().squeeze(1)
-    inside = pixels.cpu()[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return F.interpolate(inside[None, None], size, mode="nearest-exact")[0, 0].numpy()
+def _at_size(pixels: Tensor, size: tuple[int, int]) -> np.ndarray:
+    """uint8 (h, w) -> (H, W), by the nearest pixel."""
+    return F.interpolate(pixels.cpu()[None, None], size, mode="nearest-exact")[0, 0].numpy()
 
 
 class _Views(Dataset):
-    """(id, centred view, labels) of some images of a split."""
+    """(id, centred view, labels) of images of a split."""
 
     def __init__(self, split: Split, ids: Sequence[str], saliency: Path | None, crop: int):
         self._split, self._ids, self._saliency, self._crop = split, ids, saliency, crop

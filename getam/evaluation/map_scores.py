@@ -1,6 +1,6 @@
-"""What raw activation maps are worth: mIoU where the classes of an image are known and the best threshold is chosen.
+"""mIoU of raw activation maps, with the classes of an image known and the best of many thresholds.
 
-As the truth chooses the threshold, this compares methods (Table 1) and is no result.
+The truth chooses the threshold, so these scores compare methods (Table 1); they do not rate a trained network.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from getam.config.experiment import Experiment
 from getam.constants import UNKNOWN
+from getam.data.augmentation import View
 from getam.data.dataset import Split
 from getam.data.images import image_size, read_mask
 from getam.evaluation.labelling import activations
@@ -22,21 +23,22 @@ from getam.evaluation.scores import BACKGROUND_NAME, Score, write_score
 from getam.models.network import SegmentationNetwork
 from getam.utils.files import csv_text, write_text
 
-# Maps that are products of small numbers have their best cut low.
+# Geometric: maps that are products of small numbers have their best threshold low.
 THRESHOLDS = np.geomspace(0.005, 0.9, 40)
 
 
 class ThresholdedConfusion:
-    """Confusion matrices of maps that are cut at each of some thresholds.
+    """Confusion matrices of maps cut at each of several thresholds, in one pass over the pixels.
 
     Args:
         num_classes: C, without the background.
-        thresholds: ascending; above one of them a pixel belongs to the class whose map is largest there.
+        thresholds: ascending; a pixel above the threshold belongs to the class whose map is largest there, all others
+            are background.
     """
 
     def __init__(self, num_classes: int, thresholds: np.ndarray = THRESHOLDS):
         self.thresholds = np.asarray(thresholds)
-        # By true label, class of the largest map, and number of thresholds that the map is above.
+        # By true label, class of the largest map, and number of thresholds below its value.
         self._pixels = np.zeros((num_classes + 1, num_classes, len(self.thresholds) + 1), np.int64)
 
     def update(self, truth: np.ndarray, maps: np.ndarray) -> None:
@@ -60,7 +62,7 @@ class ThresholdedConfusion:
 
 @dataclass(frozen=True)
 class MapScores:
-    """thresholds: ascending. scores: at each of them."""
+    """thresholds: ascending. scores: one for each threshold."""
 
     thresholds: np.ndarray
     scores: list[Score]
@@ -78,10 +80,15 @@ def score_maps(
     batch: int = 4,
     workers: int = 0,
 ) -> MapScores:
-    """Compares the maps of an experiment's method, as they are before any refinement, with the truth.
+    """Compares the maps of an experiment's method, before any refinement, with the truth.
 
-    The long side of an image is the training crop's; maps are brought to the image's size (bilinear) and divided by
-    their maximum.
+    The long side of an image is the training crop's; maps are resized to the image (bilinear) and divided by their
+    maximum.
+
+    Args:
+        classes: names of the C foreground classes.
+        batch: images that run through the network at once.
+        workers: processes that read images.
 
     Raises:
         ValueError: the split has no image labels or no truth.
@@ -90,26 +97,25 @@ def score_maps(
         raise ValueError(f"split {split.name!r} has no masks to compare with")
     confusion = ThresholdedConfusion(len(classes))
     for names, view, _, maps in activations(network, split, split.ids, experiment, batch, workers):
-        for name, valid, of_image in zip(names, view.valid, maps, strict=True):
+        for name, of_image, its_maps in zip(names, view.unbatched(), maps, strict=True):
             truth = read_mask(split.mask(name), image_size(split.image(name)))
-            confusion.update(truth, _at_size(of_image, valid, truth.shape).cpu().numpy())
-    # Maps leave no pixel unknown.
-    counts = [np.pad(matrix.counts, ((0, 0), (0, 1))) for matrix in confusion.matrices()]
-    return MapScores(confusion.thresholds, [Score((BACKGROUND_NAME, *classes), matrix) for matrix in counts])
+            confusion.update(truth, _at_size(its_maps, of_image, truth.shape).cpu().numpy())
+    names = (BACKGROUND_NAME, *classes)
+    return MapScores(confusion.thresholds, [Score(names, matrix) for matrix in confusion.matrices()])
 
 
-def _at_size(maps: Tensor, valid: Tensor, size: tuple[int, int]) -> Tensor:
+def _at_size(maps: Tensor, view: View, size: tuple[int, int]) -> Tensor:
     """(C, h, w) of a padded view -> (C, H, W) of the image, each map at most 1."""
-    maps = F.interpolate(maps[None], valid.shape, mode="bilinear", align_corners=True)
-    rows, columns = valid.any(1).nonzero().squeeze(1), valid.any(0).nonzero().squeeze(1)
-    inside = maps[:, :, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    inside = F.interpolate(inside, size, mode="bilinear", align_corners=False)[0]
-    # Without the 1e-5 of the pipeline's divisor: methods whose maps are small are not to lose by it.
+    maps = F.interpolate(maps[None], view.valid.shape, mode="bilinear", align_corners=True)
+    inside = F.interpolate(view.unpad(maps), size, mode="bilinear", align_corners=False)[0]
+    # Without the 1e-5 that `normalise_maps` adds: it would put methods with small maps at a disadvantage.
     return inside / inside.amax((1, 2), keepdim=True).clamp_min(torch.finfo(inside.dtype).tiny)
 
 
 def write_map_scores(folder: Path, scores: MapScores) -> Path:
-    """Writes map_iou.csv and its confusion at the best threshold, and map_iou_thresholds.csv; the first one's path."""
+    """Writes the score at the best threshold to map_iou.csv and map_iou_confusion.csv, and mIoU at each threshold to
+    map_iou_thresholds.csv; returns the path of the first.
+    """
     mious = [score.miou() for score in scores.scores]
     rows = [("threshold", "mIoU"), *zip(scores.thresholds.tolist(), mious, strict=True)]
     write_text(folder / "map_iou_thresholds.csv", csv_text(rows))

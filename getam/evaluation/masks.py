@@ -1,4 +1,4 @@
-"""From folders of probabilities and images to masks, by the dense CRF."""
+"""Masks from folders of probabilities and images, by the dense CRF."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +19,12 @@ _PROBABILITY_SUFFIXES = (".npy", ".npz")
 
 @dataclass(frozen=True)
 class Job:
-    """One image: files to read and masks to write, at least one: by the CRF, and of the probabilities as they are."""
+    """One image: files to read, and masks to write, at least one of the two.
+
+    Attributes:
+        mask: path of the mask by the CRF.
+        plain: path of the mask of the probabilities as they are.
+    """
 
     probabilities: Path
     image: Path
@@ -31,11 +36,11 @@ def find_jobs(probabilities: Path, images: Path, masks: Path) -> list[Job]:
     """A job for each <id>.npy or <id>.npz of `probabilities`, with <id>.jpg, .jpeg or .png of `images`.
 
     Raises:
-        FileNotFoundError: there is no such folder, no probabilities, or no image for some of them.
-        ValueError: an id stands for two files of one folder, or masks would be written among the images.
+        FileNotFoundError: there is no such folder, it holds no probabilities, or some of them have no image.
+        ValueError: two files of one folder have the same id, or masks would be written among the images.
     """
     if masks.resolve() == images.resolve():
-        raise ValueError(f"{masks} is the folder of the images: masks need a folder of their own")
+        raise ValueError(f"{masks} is the folder of the images; masks need a folder of their own")
     sources = _by_id(probabilities, _PROBABILITY_SUFFIXES)
     photographs = _by_id(images, IMAGE_SUFFIXES)
     missing = [name for name in sources if name not in photographs]
@@ -50,7 +55,7 @@ def _by_id(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     found = {}
     for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes):
         if path.stem in found:
-            raise ValueError(f"{path.stem} stands twice in {folder}: {found[path.stem].name} and {path.name}")
+            raise ValueError(f"{folder} has two files for {path.stem}: {found[path.stem].name} and {path.name}")
         found[path.stem] = path
     if not found:
         raise FileNotFoundError(f"{folder} holds no {' or '.join(suffixes)} file")
@@ -58,18 +63,18 @@ def _by_id(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
 
 
 def refine_files(jobs: list[Job], settings: CrfSettings, workers: int) -> Iterator[Path]:
-    """Writes the masks, several at once in processes of their own, and yields one path of each job as it is done.
+    """Writes the masks in several processes and yields one path of each job as it is done.
 
     A mask is an 8-bit PNG with VOC's palette: the most probable label of each pixel. It appears whole or not at all.
 
     Raises:
-        ValueError: a file cannot be read or does not fit its image; the message names it. Masks that are done stay.
+        ValueError: a file cannot be read or does not fit its image; the message names it. Finished masks stay.
     """
     return map_unordered(partial(refine_file, settings=settings), jobs, max(1, min(workers, len(jobs))))
 
 
 def refine_file(job: Job, settings: CrfSettings) -> Path:
-    """Writes the masks of one image and returns the path of its first."""
+    """Writes the masks of one image and returns the path of the first. Raises as `refine_files` does."""
     probabilities = read_probabilities(job.probabilities)
     image = read_image(job.image)
     try:
@@ -96,5 +101,5 @@ def _refined(image_rgb: np.ndarray, probabilities: np.ndarray, settings: CrfSett
 
 
 def _write(path: Path, probabilities: np.ndarray) -> None:
-    # numpy's takes a quarter of torch's time on the CPU.
+    # numpy's argmax takes a quarter of the time of torch's on the CPU.
     write_mask(path, probabilities.argmax(0).astype(np.uint8))

@@ -15,19 +15,24 @@ class ConfusionMatrix:
 
     Args:
         num_classes: C + 1, background included.
+        unknown: predictions may be 255, as in pseudo labels; such a pixel is missed by its true class.
+
+    Attributes:
+        counts: int64 (num_classes, num_classes), pixels by true and predicted label; with `unknown` one more column
+            for the pixels that are predicted as 255.
     """
 
-    def __init__(self, num_classes: int):
+    def __init__(self, num_classes: int, unknown: bool = False):
         if num_classes < 1:
             raise ValueError(f"num_classes: expected at least 1, got {num_classes}")
-        self.num_classes = num_classes
-        self.counts = np.zeros((num_classes, num_classes), np.int64)
+        self.num_classes, self._unknown = num_classes, unknown
+        self.counts = np.zeros((num_classes, num_classes + unknown), np.int64)
 
     def update(self, target: "np.ndarray | Tensor", prediction: "np.ndarray | Tensor") -> None:
-        """Add label maps of one shape, whatever it is; pixels whose target is 255 are left out.
+        """Add label maps of any shape, the same for both; pixels whose target is 255 are left out.
 
         Raises:
-            ValueError: shapes differ, or a label is neither a class nor, in the target, 255.
+            ValueError: shapes differ, or a label is neither a class nor 255 where that is allowed.
         """
         target, prediction = (
             x.detach().cpu().numpy() if hasattr(x, "detach") else np.asarray(x) for x in (target, prediction)
@@ -39,17 +44,20 @@ class ConfusionMatrix:
                 raise ValueError(f"{name}: expected whole numbers, got fractions")
         counted = target != UNKNOWN
         true, predicted = target[counted].astype(np.int64), prediction[counted].astype(np.int64)
-        for name, values in (("target", true), ("prediction", predicted)):
+        known = predicted != UNKNOWN if self._unknown else slice(None)
+        for name, values in (("target", true), ("prediction", predicted[known])):
             if values.size and not 0 <= values.min() <= values.max() < self.num_classes:
                 wrong = values[(values < 0) | (values >= self.num_classes)][0]
                 raise ValueError(f"{name}: label {wrong} is not among the {self.num_classes} classes")
-        pairs = np.bincount(true * self.num_classes + predicted, minlength=self.num_classes**2)
+        if self._unknown:
+            predicted[~known] = self.num_classes
+        pairs = np.bincount(true * self.counts.shape[1] + predicted, minlength=self.counts.size)
         self.counts += pairs.reshape(self.counts.shape)
 
     def iou(self) -> np.ndarray:
         """Intersection over union of each class, float64 (num_classes,); NaN where the union is empty."""
         intersection = np.diag(self.counts).astype(float)
-        union = self.counts.sum(0) + self.counts.sum(1) - intersection
+        union = self.counts.sum(0)[: self.num_classes] + self.counts.sum(1) - intersection
         return np.divide(intersection, union, out=np.full(self.num_classes, np.nan), where=union > 0)
 
     def miou(self) -> float:
@@ -60,9 +68,9 @@ class ConfusionMatrix:
     def frequency_weighted_iou(self) -> float:
         """Mean of the IoU weighted by the truth's frequencies; NaN where nothing was counted."""
         total = self.counts.sum()
-        return float(np.nansum(self.iou() * self.counts.sum(1) / total)) if total else float("nan")
+        return float(np.nansum(self.iou() * self.counts.sum(1)) / total) if total else float("nan")
 
     def accuracy(self) -> float:
-        """Part of the pixels that are right; NaN where nothing was counted."""
+        """Fraction of the pixels that are right; NaN where nothing was counted."""
         total = self.counts.sum()
         return float(np.trace(self.counts) / total) if total else float("nan")

@@ -30,7 +30,7 @@ def predict_probabilities(
     the image's size (bilinear, align_corners=False) and averaged before the softmax.
 
     Args:
-        network: a SegmentationNetwork; it runs in eval mode and is left in the mode it was in.
+        network: a SegmentationNetwork; it runs in eval mode and returns to the mode it was in.
         image_rgb: uint8 (H, W, 3).
         sizes: sides of the squares, multiples of 32.
         flip: average with the mirrored squares' logits, mirrored back.
@@ -39,7 +39,7 @@ def predict_probabilities(
         float32 (C + 1, H, W), background first, on the network's device.
 
     Raises:
-        ValueError: another shape or type of image, or sizes that the network does not take.
+        ValueError: an image of another shape or type, or a size that is not a multiple of 32.
     """
     image = check_image(image_rgb)
     if not sizes:
@@ -52,7 +52,7 @@ def predict_probabilities(
 def _predict(
     network: nn.Module, images: Sequence[tuple[tuple[int, int], list[np.ndarray]]], flip: bool, precision: str
 ) -> Iterator[Tensor]:
-    """Probabilities of each of some images, (H, W) and its squares; squares of a size run as one batch."""
+    """Probabilities of several images, each given as (H, W) and its squares; squares of one size run as one batch."""
     device = next(network.parameters()).device
     totals: list[Tensor | float] = [0.0] * len(images)
     scales = [np.stack(of_one_size) for of_one_size in zip(*(of_image for _, of_image in images), strict=True)]
@@ -82,14 +82,18 @@ def predict_files(
     batch: int = 4,
     workers: int = 0,
 ) -> Iterator[Path]:
-    """Writes <id>.npz (see `getam.evaluation.probabilities`) for images of a split and yields each path as it is written.
+    """Writes <id>.npz (see `getam.evaluation.probabilities`) for images of a split and yields each path.
 
     Args:
+        ids: images of the split.
+        folder: where the files are written.
+        sizes, flip: as `predict_probabilities` takes them.
+        precision: float32, tf32 or bfloat16 (autocast).
         batch: images that run through the network at once.
         workers: processes that read and resize images.
 
     Raises:
-        ValueError: an image cannot be read; files that are written stay.
+        ValueError: an image cannot be read; the files written so far stay.
     """
     loader = iter(inference_images(InferenceImages(split, ids, sizes), workers))
     with eval_mode(network), tf32_allowed(precision), ThreadPoolExecutor(_WRITERS) as writers:

@@ -1,10 +1,11 @@
 """Probabilities of one image in a small file, exact enough for the dense CRF.
 
-    <id>.npz    labels  uint8 (K,)           the labels that are probable somewhere; the others count as 0
+    <id>.npz    labels  uint8 (K,)           the labels with p >= 0.001 at some pixel; the others count as 0
                 low, high  uint8 (K, H, W)   the bytes of -log p in steps of 1/2048, as differences of neighbours
+                count  uint8                 C + 1
 
-Neighbouring logits are alike, as they come from a coarser grid, so their differences are small numbers that deflate
-packs well. Logarithms, because that is what the CRF takes: a step is as exact for p = 0.001 as for p = 1.
+Neighbouring logits are similar, because they come from a coarser grid, so their differences are small numbers, which
+deflate compresses well. The CRF works with logarithms: a step is as exact for p = 0.001 as for p = 1.
 """
 
 import zipfile
@@ -25,12 +26,12 @@ def write_probabilities(path: Path, probabilities: np.ndarray) -> None:
     """Writes float32 (C + 1, H, W) as <id>.npz, whole or not at all."""
     kept = np.flatnonzero(probabilities.max((1, 2)) >= _LEAST)
     steps = probabilities[kept]
-    # In place wherever it can be: most of the time goes into touching memory.
+    # In place where possible: most of the time goes into memory access.
     with np.errstate(divide="ignore"):
         np.log(steps, out=steps)
     steps *= -_STEPS
     code = np.minimum(np.rint(steps, out=steps), 2**16 - 1, out=steps).astype(np.uint16)
-    # Unsigned numbers wrap around, and wrap back when they are added up again.
+    # Unsigned numbers wrap around, and wrap back when they are summed again.
     code[:, 1:] -= code[:, :-1].copy()
     code[:, :, 1:] -= code[:, :, :-1].copy()
     sign = code >> 15
@@ -49,8 +50,8 @@ def write_probabilities(path: Path, probabilities: np.ndarray) -> None:
 
 
 def read_probabilities(path: Path) -> np.ndarray:
-    """float32 (C + 1, H, W), summing to 1 at each pixel, of a file of `write_probabilities`; or a plain .npy or .npz
-    array of this shape as it is.
+    """float32 (C + 1, H, W): probabilities of a file of `write_probabilities`, which sum to 1 at each pixel, or an
+    unchanged array of this shape from a plain .npy or .npz file.
 
     Raises:
         FileNotFoundError: there is no such file.

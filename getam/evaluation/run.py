@@ -1,13 +1,13 @@
-"""A run: the folder of one experiment, and the steps that follow its training (results/experiments/<name>).
+"""A run: the folder of one experiment (results/experiments/<name>), and the steps after its training.
 
     experiment.yaml  history.csv  weights.safetensors  provenance.json
     <split>/probabilities/<id>.npz   masks/<id>.png   masks_without_crf/<id>.png   iou.csv   iou_confusion.csv
     <split>/pseudo_labels/<id>.png   pseudo_label_iou.csv   map_iou.csv   map_iou_thresholds.csv
 
-In a folder of many files, complete-<i>-of-<n>.json says what they were made from, and that shard i of n is whole.
+In a folder of many files, settings.json says what they were made from, and complete-<i>-of-<n>.json that shard i of n
+is complete.
 
-Every step goes on where an interrupted one has ended; files that were made from other weights, settings, data or code
-are made anew.
+Every step resumes after an interruption and recomputes outputs whose weights, settings, data or code changed.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ from typing import TYPE_CHECKING
 
 from getam.config.experiment import EXPERIMENT, WEIGHTS, Experiment, training_digest
 from getam.config.experiment_file import load_experiment
+from getam.config.tables import MASKS
 from getam.data.dataset import DataSet, Split, open_dataset
 from getam.evaluation.scores import Score, score_masks, write_score
 from getam.utils import provenance
+from getam.utils.checks import check_choice
 from getam.utils.files import check_present, read_json, write_json
 from getam.utils.outputs import NOTE, reusable_outputs
 
-# Each step imports what it computes with itself: torch and timm take seconds, which scores need not wait for.
+# Each step imports its own dependencies: torch and timm take seconds to load, and scores do not need them.
 if TYPE_CHECKING:
     import torch
 
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shard:
-    """Part `number` (from 1) of `count` parts of a job: every count-th image."""
+    """Part `number` (from 1) of the `count` parts of a job: every count-th image."""
 
     number: int = 1
     count: int = 1
@@ -67,7 +69,7 @@ class Run:
     def __init__(self, folder: Path):
         self.folder = folder
         if not (folder / EXPERIMENT).is_file():
-            raise FileNotFoundError(f"{folder} is no run: no {EXPERIMENT} in it; `getam train` writes one")
+            raise FileNotFoundError(f"{folder} is not a run: it has no {EXPERIMENT}; `getam train` writes one")
         self.experiment: Experiment = load_experiment(folder / EXPERIMENT)
         self.weights = folder / WEIGHTS
 
@@ -87,7 +89,7 @@ class Run:
 
         network, classes = load_network(self.weights)
         if classes != self.dataset.classes:
-            raise ValueError(f"{self.weights} knows other classes than {self.dataset.folder}")
+            raise ValueError(f"{self.weights} was trained on other classes than those of {self.dataset.folder}")
         return network.to(device)
 
     def predict(
@@ -131,7 +133,7 @@ class Run:
             "list": list_digest(self.dataset, split),
             "images": images_digest(split),
             "code": provenance.step_digest(module, "getam.models.saving"),
-            "batch": batch,  # how images are cut into batches decides how their sums round
+            "batch": batch,  # the rounding of sums depends on it
             "shards": shard.count,
         }
 
@@ -142,21 +144,22 @@ class Run:
     def refine(
         self, split_name: str, crf: bool = True, shard: Shard = WHOLE, workers: int = 1, discard: bool = False
     ) -> Iterator[Path]:
-        """Turns probabilities into masks, as they are and by the experiment's dense CRF; yields one path of each image.
+        """Turns probabilities into masks, with the experiment's dense CRF and without; yields one path of each image.
 
         Args:
-            crf: False leaves out those by the CRF.
-            discard: remove the probabilities when all masks are there.
+            crf: False: only masks without the CRF.
+            workers: processes that write masks.
+            discard: remove the probabilities when all masks are written.
 
         Raises:
-            FileNotFoundError: an image has neither its masks nor probabilities yet.
+            FileNotFoundError: an image has neither masks nor probabilities.
         """
         from getam.evaluation.masks import Job, refine_files
 
         split = self.dataset.split(split_name)
         source = self.folder / split_name / "probabilities"
         if not (source / NOTE).is_file():
-            raise FileNotFoundError(f"no probabilities in {source}; `getam predict` makes them")
+            raise FileNotFoundError(f"no probabilities in {source}; `getam predict` writes them")
         kinds = {self.masks(split_name, kind): kind for kind in ((True, False) if crf else (False,))}
         done = {folder: self._reusable_masks(folder, kind, source) for folder, kind in kinds.items()}
         ids = shard.of(split.ids)
@@ -167,7 +170,7 @@ class Run:
             jobs.append(Job(source / f"{name}.npz", split.image(name), *masks))
         waiting = [job for job in jobs if job.mask or job.plain]
         needed = [job.probabilities for job in waiting]
-        check_present(source, needed, f"probabilities of split {split_name!r}", "`getam predict` makes them")
+        check_present(source, needed, f"probabilities of split {split_name!r}", "`getam predict` writes them")
         first = self.masks(split_name, crf)
         yield from (first / f"{name}.png" for name, job in zip(ids, jobs, strict=True) if not (job.mask or job.plain))
         yield from refine_files(waiting, self.experiment.crf.settings(), workers)
@@ -192,7 +195,7 @@ class Run:
     def label(
         self, split_name: str, device: torch.device, shard: Shard = WHOLE, batch: int = 4, workers: int = 0
     ) -> Iterator[Path]:
-        """Writes the pseudo labels of a split whose image labels are known, and yields each path; as `predict` does."""
+        """Writes the pseudo labels of a split with image labels and yields each path; arguments as for `predict`."""
         from getam.data.digests import training_data_digests
         from getam.evaluation.labelling import label_files
 
@@ -210,7 +213,7 @@ class Run:
         self._note_end(folder, shard, len(ids))
 
     def score_maps(self, split_name: str, device: torch.device, batch: int = 4, workers: int = 0) -> MapScores:
-        """Scores a split's raw maps at many thresholds and writes <split>/map_iou.csv (getam/evaluation/map_scores.py)."""
+        """Scores a split's raw maps at many thresholds and writes <split>/map_iou.csv; arguments as for `predict`."""
         from getam.data.dataset import check_images
         from getam.evaluation.map_scores import score_maps, write_map_scores
 
@@ -225,23 +228,31 @@ class Run:
         """The folder that `label` writes to."""
         return self.folder / split_name / "pseudo_labels"
 
-    def score(self, split_name: str, masks: Path, name: str = "iou", workers: int = 1) -> Score:
-        """Compares masks with the truth and writes <split>/<name>.csv and <name>_confusion.csv.
+    def score(self, split_name: str, what: str = "masks", workers: int = 1) -> tuple[Score, Path]:
+        """Compares masks of the run with the truth and writes <split>/<name>.csv and <name>_confusion.csv.
+
+        Args:
+            what: a key of `getam.config.tables.MASKS`, which names the file.
+            workers: processes that read masks.
+
+        Returns:
+            the score, and the path of the first file.
 
         Raises:
             FileNotFoundError: a mask is missing.
-            ValueError: the split has no truth, or a mask does not fit.
+            ValueError: the split has no truth, or a mask does not fit its image.
         """
-        score = score_masks(self.dataset.split(split_name), self.dataset.classes, masks, workers)
-        write_score(self.folder / split_name, score, name)
-        return score
+        check_choice("what", what, tuple(MASKS))
+        folder = self.folder / split_name
+        score = score_masks(self.dataset.split(split_name), self.dataset.classes, folder / what, workers)
+        return score, write_score(folder, score, MASKS[what])
 
 
 def _whole_batches(ids: Sequence[str], batch: int, done: set[str]) -> tuple[list[str], list[str]]:
-    """Ids of the batches that are done, and of those that are not.
+    """Ids of the finished batches, and of the others.
 
-    A batch whose files are not all there runs whole: how a product rounds depends on the batch that an image is in, and
-    files must not depend on where an interruption fell.
+    A batch with a missing file runs as a whole: rounding depends on the batch that an image is in, and files must not
+    depend on when a job was interrupted.
     """
     finished: list[str] = []
     waiting: list[str] = []

@@ -21,44 +21,41 @@ _SUMMARY = ("mIoU", "frequency weighted IoU", "pixel accuracy", "labelled")
 
 @dataclass(frozen=True)
 class Score:
-    """What masks are worth.
+    """The confusion matrix of masks, with the names of its classes.
 
     Attributes:
         classes: names, background first.
-        counts: int64 (C + 1, C + 2), pixels by true label and predicted label; the last column is what the masks leave
-            unknown (255), as pseudo labels do. Pixels whose truth is unknown are left out.
+        matrix: of masks against their truth.
     """
 
     classes: tuple[str, ...]
-    counts: np.ndarray
+    matrix: ConfusionMatrix
 
     @property
-    def confusion(self) -> ConfusionMatrix:
-        """Of the pixels that are labelled."""
-        matrix = ConfusionMatrix(len(self.classes))
-        matrix.counts += self.counts[:, :-1]
-        return matrix
+    def counts(self) -> np.ndarray:
+        """int64 (C + 1, C + 2), pixels by true and predicted label; the last column counts pixels that the masks leave
+        unknown (255), as pseudo labels do. Pixels whose truth is unknown are left out.
+        """
+        rows, columns = self.matrix.counts.shape
+        return np.pad(self.matrix.counts, ((0, 0), (0, rows + 1 - columns)))
 
     def iou(self) -> np.ndarray:
-        """IoU of each class, float64; an unknown pixel is one that its class misses. NaN where the union is empty."""
-        hits = np.diag(self.counts).astype(float)
-        union = self.counts.sum(1) + self.counts[:, :-1].sum(0) - hits
-        return np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
+        """IoU of each class, float64; an unknown pixel is missed by its true class. NaN where the union is empty."""
+        return self.matrix.iou()
 
     def miou(self) -> float:
         """Mean of the classes whose union is not empty."""
-        return float(np.nanmean(self.iou()))
+        return self.matrix.miou()
 
     def labelled(self) -> float:
-        """The part of the pixels that the masks do not leave unknown."""
-        return float(1 - self.counts[:, -1].sum() / self.counts.sum())
+        """Fraction of the pixels that the masks do not leave unknown."""
+        counts = self.counts
+        return float(1 - counts[:, -1].sum() / counts.sum())
 
     def summary(self) -> dict[str, float]:
-        """Name -> number, of the last lines of iou.csv."""
-        total = self.counts.sum()
-        weighted = np.nansum(self.iou() * self.counts.sum(1)) / total
-        accuracy = np.trace(self.counts) / total
-        return dict(zip(_SUMMARY, (self.miou(), float(weighted), float(accuracy), self.labelled()), strict=True))
+        """Name -> number, as in the last lines of iou.csv."""
+        numbers = self.miou(), self.matrix.frequency_weighted_iou(), self.matrix.accuracy(), self.labelled()
+        return dict(zip(_SUMMARY, numbers, strict=True))
 
 
 def score_masks(split: Split, classes: Sequence[str], masks: Path, workers: int = 1) -> Score:
@@ -66,17 +63,20 @@ def score_masks(split: Split, classes: Sequence[str], masks: Path, workers: int 
 
     Args:
         classes: names of the C foreground classes.
+        workers: processes that read masks.
 
     Raises:
         FileNotFoundError: masks are missing; the message names the first.
-        ValueError: the split has no truth, or a mask has another size or a label that is no class.
+        ValueError: the split has no truth, or a mask has another size or a label that is not a class.
     """
     if split.masks is None:
         raise ValueError(f"split {split.name!r} has no masks to compare with")
     check_present(masks, [masks / f"{name}.png" for name in split.ids], f"masks of split {split.name!r}")
     pairs = [(split.mask(name), masks / f"{name}.png") for name in split.ids]
-    parts = map_unordered(partial(_count, len(classes) + 1), _portions(pairs, 16), workers)
-    return Score((BACKGROUND_NAME, *classes), sum(parts))
+    matrix = ConfusionMatrix(len(classes) + 1, unknown=True)
+    for part in map_unordered(partial(_count, matrix.num_classes), _portions(pairs, 16), workers):
+        matrix.counts += part.counts
+    return Score((BACKGROUND_NAME, *classes), matrix)
 
 
 def worst_images(split: Split, classes: Sequence[str], masks: Path, count: int) -> list[str]:
@@ -86,9 +86,9 @@ def worst_images(split: Split, classes: Sequence[str], masks: Path, count: int) 
     """
     score_of = {}
     for name in split.ids:
-        counts = _count(len(classes) + 1, [(split.mask(name), masks / f"{name}.png")])
-        if counts.any():
-            score_of[name] = Score((BACKGROUND_NAME, *classes), counts).miou()
+        matrix = _count(len(classes) + 1, [(split.mask(name), masks / f"{name}.png")])
+        if matrix.counts.any():
+            score_of[name] = matrix.miou()
     return sorted(score_of, key=score_of.get)[:count]
 
 
@@ -96,9 +96,9 @@ def _portions(pairs: list, size: int) -> Iterator[list]:
     return (pairs[start : start + size] for start in range(0, len(pairs), size))
 
 
-def _count(labels: int, pairs: list[tuple[Path, Path]]) -> np.ndarray:
-    """(labels, labels + 1) of some images: a confusion matrix in which unknown is one more label to be predicted."""
-    matrix = ConfusionMatrix(labels + 1)
+def _count(labels: int, pairs: list[tuple[Path, Path]]) -> ConfusionMatrix:
+    """The matrix of some images, each the paths of its truth and of its mask."""
+    matrix = ConfusionMatrix(labels, unknown=True)
     for truth_path, mask_path in pairs:
         truth = read_mask(truth_path)
         mask = read_mask(mask_path, truth.shape)
@@ -106,8 +106,8 @@ def _count(labels: int, pairs: list[tuple[Path, Path]]) -> np.ndarray:
             strangers = values[(values >= labels) & (values != UNKNOWN)]
             if strangers.size:
                 raise ValueError(f"{path}: label {strangers[0]} is not among the {labels} labels")
-        matrix.update(truth, np.where(mask == UNKNOWN, labels, mask))
-    return matrix.counts[:labels]
+        matrix.update(truth, mask)
+    return matrix
 
 
 def write_score(folder: Path, score: Score, name: str = "iou") -> Path:
@@ -121,11 +121,11 @@ def write_score(folder: Path, score: Score, name: str = "iou") -> Path:
 
 
 def read_summary(path: Path) -> dict[str, float]:
-    """The last lines of what `write_score` has written: mIoU, frequency weighted IoU, pixel accuracy, labelled.
+    """The last lines of a file of `write_score`: mIoU, frequency weighted IoU, pixel accuracy, labelled.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no such file.
+        ValueError: one of these lines is missing.
     """
     rows = {row[0]: row[1] for row in csv.reader(path.read_text(encoding="utf-8").splitlines()) if len(row) == 2}
     if missing := [name for name in _SUMMARY if name not in rows]:

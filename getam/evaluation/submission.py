@@ -17,10 +17,10 @@ _MOST_LABEL = 20
 
 
 def write_submission(split: Split, masks: Path, archive: Path) -> int:
-    """Packs <id>.png of a folder as the server wants them and returns their number; whole or not at all.
+    """Packs <id>.png of a folder for the server and returns their number; the archive appears whole or not at all.
 
-    Every image of the split, palette PNGs with VOC's colours, of the image's size, labels 0 to 20 and no 255. The same
-    masks give the same bytes.
+    The server expects a mask of every image of the split: a palette PNG with VOC's colours, of the image's size, with
+    labels 0 to 20 and no 255. The same masks give the same bytes.
 
     Raises:
         FileNotFoundError: a mask is missing.
@@ -31,7 +31,7 @@ def write_submission(split: Split, masks: Path, archive: Path) -> int:
     check_present(masks, [masks / f"{name}.png" for name in split.ids], f"masks of split {split.name!r}")
     folder = _FOLDER.format(split=split.name)
     with written(archive) as unfinished, unfinished.open("wb") as file:
-        # gzip notes the time of writing, and tar that of each file, unless told otherwise.
+        # gzip stores the time of writing, and tar that of each file, unless told otherwise.
         packed = gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0)
         with packed, tarfile.open(mode="w", fileobj=packed) as tar:
             for name in sorted(split.ids):

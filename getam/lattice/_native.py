@@ -1,5 +1,6 @@
-"""The compiled lattice of csrc/, by ctypes: tensors go in as contiguous float32, what the C++ throws becomes Python's.
-Callers see to finite images and to settings in range."""
+"""The compiled lattice of csrc/, called by ctypes. Tensors are passed as contiguous float32; C++ exceptions are
+re-raised in Python. Callers must check that images are finite and settings in range.
+"""
 
 import ctypes
 import functools
@@ -17,13 +18,13 @@ _ERROR_SIZE = 512
 _INTERFACE_VERSION = 1  # csrc/interface.cpp
 _ERRORS = {1: ValueError, 2: MemoryError, 3: RuntimeError}  # by the Status of csrc/interface.cpp
 
-# The instruction sets there is a choice of. None: the best that this processor has.
+# An instruction set that can be asked for; None: the best one of this processor.
 PORTABLE = "portable"
 
 
 @functools.cache
 def _library() -> ctypes.CDLL:
-    # Another build of the library, such as the one with sanitizers that `make sanitize` tests.
+    # GETAM_LIBRARY: another build, such as that with sanitizers, which `make sanitize` tests.
     path = Path(os.environ.get("GETAM_LIBRARY") or Path(__file__).with_name("libgetam.so"))
     if not path.exists():
         raise ImportError(
@@ -32,7 +33,7 @@ def _library() -> ctypes.CDLL:
         )
     library = ctypes.CDLL(str(path))
     if not hasattr(library, "getam_interface_version") or library.getam_interface_version() != _INTERFACE_VERSION:
-        raise ImportError(f"{path} was built from other sources than these: `make setup` builds it again")
+        raise ImportError(f"{path} was built from other sources than these; `make setup` builds it again")
     error = [c_char * _ERROR_SIZE, c_int]
     library.getam_bilateral_filter.argtypes = [
         *[c_void_p] * 3, *[c_int] * 4, *[c_float] * 2, *[c_int] * 3, *error
@@ -44,7 +45,7 @@ def _library() -> ctypes.CDLL:
 
 
 def has_avx2() -> bool:
-    """Whether the kernels for AVX2 run, rather than the portable ones."""
+    """Whether the kernels for AVX2 are used instead of the portable ones."""
     return bool(_library().getam_has_avx2())
 
 

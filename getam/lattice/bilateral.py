@@ -14,16 +14,20 @@ from getam.utils.checks import check_positive, check_shape
 def bilateral_filter(images_rgb: Tensor, values: Tensor, sigma_rgb: float, sigma_xy: float) -> Tensor:
     """W values, with W the unnormalised Gaussian kernel on (x, y) / sigma_xy and (r, g, b) / sigma_rgb.
 
-    On the permutohedral lattice of Adams, Baek and Davis (2010), normalised as Kraehenbuehl and Koltun's: about 0.6 of
-    the exact sum, and 4 to 8% away from it in shape. W is not symmetric; the gradient is the exact transpose.
+    On the permutohedral lattice of Adams, Baek and Davis (2010), normalised as in Kraehenbuehl and Koltun's code: about
+    0.6 times the exact sum; apart from that factor it differs by 4 to 8%. W is not symmetric; the gradient is the exact
+    transpose.
 
     Args:
-        images_rgb: (B, 3, H, W), in the units of sigma_rgb, usually 0..255. A constant: it gets no gradient.
+        images_rgb: (B, 3, H, W), in the units of sigma_rgb, usually 0..255. It gets no gradient.
         values: (B, K, H, W), any K.
         sigma_rgb, sigma_xy: standard deviations, in units of colour and in pixels.
 
     Returns:
-        (B, K, H, W), float32: the lattice is calculated in single precision.
+        (B, K, H, W), float32: the lattice works in single precision.
+
+    Raises:
+        ValueError: shapes that do not fit, an image that is not finite, or a sigma that is too small for the image.
     """
     if values.ndim != 4:
         raise ValueError(f"values: expected (B, K, H, W), got {tuple(values.shape)}")

@@ -11,10 +11,10 @@ from getam.lattice import _native, torch_lattice
 from getam.lattice.settings import BACKENDS, check_settings
 from getam.utils.checks import check_choice, check_shape, check_whole
 
-# A pixel's sum may be this far from 1: float16 and bfloat16 pass, scores that are no probabilities do not.
+# A pixel's sum may be this far from 1: float16 and bfloat16 pass, scores that are not probabilities do not.
 _SUM_TOLERANCE = 5e-3
 
-# pydensecrf takes -log(p), which has to be finite. The lattice uses the same.
+# pydensecrf takes -log(p), which has to be finite. The lattice clamps at the same value.
 _SMALLEST_PROBABILITY = 1e-20
 
 
@@ -35,18 +35,23 @@ def dense_crf(
     is the permutohedral lattice's Gaussian on (x, y) / sigma_xy (K_g), with (r, g, b) / sigma_rgb beside it (K_b).
 
     Args:
-        image_rgb: (H, W, 3), uint8. The order of the channels matters; the released test script passes BGR.
+        image_rgb: (H, W, 3), uint8. The order of the channels changes the result; the released test script passes BGR.
         probabilities: (C + 1, H, W), background first; every pixel sums to 1.
+        iterations: updates of Q.
         gaussian: sigma_xy in pixels and compatibility w_g.
         bilateral: sigma_xy in pixels, sigma_rgb in 0..255 and compatibility w_b.
-        backend: "lattice" (this package's, the default) or "pydensecrf" (that package, one thread, every label).
-        negligible: labels whose marginals fall below this at every pixel send no more messages, where that makes the
-            others faster to calculate; their unary scores stay. It changes marginals of photographs by about 1e-4,
+        backend: "lattice" (of this package, the default) or "pydensecrf" (that package, one thread, every label).
+        negligible: labels whose marginals fall below this at every pixel send no more messages, if that makes the
+            others faster to compute; their unary scores stay. It changes marginals of photographs by about 1e-4, and
             those of small noisy images by up to 0.04. 0: every label takes part to the end, as always on a GPU.
-        threads: as many as torch uses unless given. One image occupies at most eight.
+        threads: None: as many as torch uses. One image uses at most eight.
 
     Returns:
         (C + 1, H, W), float32, on the device of the probabilities.
+
+    Raises:
+        ValueError: a shape, type or setting that does not fit, or probabilities that do not sum to 1.
+        ImportError: backend "pydensecrf" without that package.
     """
     backend = "lattice" if backend is None else backend
     check_choice("backend", backend, BACKENDS)
@@ -75,15 +80,21 @@ def dense_crf_batch(
     threads: int | None = None,
     **settings,
 ) -> list[Tensor]:
-    """`dense_crf` of several images, of any sizes, as many at once as there are threads.
+    """`dense_crf` of several images of any sizes, as many at once as there are threads.
 
-    The result is that of one thread per image, whatever the number of threads, where there are at least as many images.
+    With at least as many images as threads, every image is computed by one thread.
 
     Args:
         images_rgb: of each image (H, W, 3).
         probabilities: of each image (C + 1, H, W).
-        threads: as many as torch uses unless given.
+        threads: None: as many as torch uses.
         settings: those of `dense_crf`.
+
+    Returns:
+        the marginals of each image, (C + 1, H, W).
+
+    Raises:
+        ValueError: as `dense_crf`; the message names the image by its number.
     """
     pairs = list(zip(images_rgb, probabilities, strict=True))
     for i, pair in enumerate(pairs):

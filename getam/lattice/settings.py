@@ -1,4 +1,4 @@
-"""The settings of the dense CRF and what they may be; importable without torch, which takes seconds."""
+"""The settings of the dense CRF and their checks; importable without torch, which takes seconds."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ BACKENDS = ("lattice", "pydensecrf")
 
 @dataclass(frozen=True)
 class CrfSettings:
-    """The arguments of `dense_crf`, and `bgr`: hand it the image in BGR order, as the released test script does."""
+    """The arguments of `dense_crf`, and `bgr`: pass the image in BGR order, as the released test script does."""
 
     iterations: int = 20
     gaussian: tuple[float, float] = (3, 3)
@@ -24,7 +24,7 @@ class CrfSettings:
 
 
 def check_settings(iterations: int, gaussian: tuple, bilateral: tuple, negligible: float) -> None:
-    """A ValueError that names the argument of `dense_crf`, unless each has a value it can have."""
+    """A ValueError that names the argument of `dense_crf`, unless every value is allowed."""
     check_whole(iterations=iterations)
     for name, values, meaning in (
         ("gaussian", gaussian, "(sigma_xy, compatibility)"),

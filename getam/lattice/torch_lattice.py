@@ -1,5 +1,6 @@
-"""The permutohedral lattice in torch operations: what csrc/ does, on any device. It serves tensors on a GPU, and on the
-CPU as a second implementation that the tests hold against the first."""
+"""The permutohedral lattice of csrc/ in torch operations, on any device. Tensors on a GPU use it; on the CPU it is a
+second implementation, which tests compare with the first.
+"""
 
 from math import sqrt
 
@@ -11,7 +12,7 @@ class TorchLattice:
     """The permutohedral lattice (Adams, Baek and Davis 2010) of points in d dimensions.
 
     Args:
-        features: (d, N) float32; what the lattice approximates is a Gaussian of variance 1 in these units.
+        features: (d, N) float32; the lattice approximates a Gaussian of variance 1 in these units.
 
     Raises:
         ValueError: the features span more lattice cells than can be numbered, or are not finite.
@@ -26,7 +27,7 @@ class TorchLattice:
         unique, corners = torch.unique(keys, return_inverse=True)
         self.corners = corners.view(d + 1, points)
         self.vertices = len(unique)
-        # (d + 1, 2, vertices): the neighbours along each direction; where there is none, the index of a row of zeros.
+        # (d + 1, 2, vertices): the neighbours along each direction; if missing, the index of a row of zeros.
         self._neighbours = torch.stack(
             [torch.stack([_find(unique, unique + sign * step) for sign in (-1, 1)]) for step in steps]
         )
@@ -38,7 +39,7 @@ class TorchLattice:
         Args:
             values: (N, K) float32.
             transposed: apply the transposed operator.
-            weights: (d + 1, N), in place of the barycentric coordinates `self.weights`.
+            weights: (d + 1, N), used instead of the barycentric coordinates `self.weights`.
         """
         weights = self.weights if weights is None else weights
         table = values.new_zeros(self.vertices + 1, values.shape[1])
@@ -113,7 +114,7 @@ def mean_field(
 def _locate(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(d, N) -> origins (d + 1, N) of the simplices, coordinates by rank (d + 1, N), barycentric weights (d + 1, N)."""
     d = len(features)
-    # The same roundings, in the same order, as csrc/lattice.cpp: pixels often lie exactly on a face.
+    # Rounds as csrc/lattice.cpp does, in the same order: pixels often lie exactly on a face.
     sums = torch.zeros_like(features[0])
     elevated = [sums] * (d + 1)
     for i in reversed(range(d)):
@@ -129,7 +130,7 @@ def _locate(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     remainders = elevated - origins
     # Rank 0 is the largest remainder; of equal ones the earlier coordinate comes first.
     ranks = _inverse(remainders.sort(stable=True, dim=0, descending=True).indices) + excess
-    # Where the rounded coordinates do not sum to zero, those that were rounded the furthest give way.
+    # Where the rounded coordinates do not sum to zero, those that were rounded the furthest are corrected.
     wrap = ((ranks < 0).long() - (ranks > d).long()) * (d + 1)
     ranks += wrap
     origins += wrap
@@ -149,7 +150,7 @@ def _inverse(permutations: Tensor) -> Tensor:
 
 
 def _corner_keys(origins: Tensor, by_rank: Tensor) -> tuple[list[int], Tensor]:
-    """Vertices as numbers: what one step along each direction adds, and those of the corners, (d + 1, N)."""
+    """Vertices as numbers: the increment of one step along each direction, and the corners' numbers (d + 1, N)."""
     d = len(origins) - 1
     # Corners lie up to d + 1 beyond the origins, and their neighbours as far again.
     lowest = origins[:d].amin(1) - 2 * (d + 1)
@@ -168,7 +169,7 @@ def _corner_keys(origins: Tensor, by_rank: Tensor) -> tuple[list[int], Tensor]:
 
 
 def _find(keys: Tensor, wanted: Tensor) -> Tensor:
-    """Where the wanted keys stand among sorted ones; len(keys) where they are not."""
+    """Positions of the wanted keys among sorted ones; len(keys) where a key is missing."""
     at = torch.searchsorted(keys, wanted)
     found = keys[at.clamp_max(len(keys) - 1)] == wanted
     return torch.where(found, at, len(keys))

@@ -2,8 +2,9 @@
 
 With A = softmax(scale q k^T) of a block's head, Y = A V its output, S the score of a class and G = dS/dA, the class
 token's row is all that a map needs: a(j) = A[0, j] and g(j) = G[0, j] = (dS/dY[0]) . v_j over the patch tokens j. So
-neither A nor G is formed: fused attention runs, q, k, v and Y are looked at as they pass, and dS/dY comes from one
-backward. Where whole matrices enter (`matmul`, the rollouts), they do as row vector times matrix, some rows at a time.
+neither A nor G is formed: fused attention runs, q, k, v and Y are recorded during the forward pass, and dS/dY comes
+from one backward. Products of whole matrices (`matmul`, the rollouts) are computed as row vector times matrix, some
+rows at a time.
 """
 
 from collections.abc import Callable, Iterator
@@ -36,29 +37,30 @@ def activation_maps(
     fusion: str = "sum",
     heads: str = "released",
 ) -> Tensor:
-    """Maps of where the network sees each class that an image is labelled with.
+    """Activation maps: where the network sees each class that an image is labelled with.
 
-    One forward without the decoder, blocks below `start_layer` without a graph, then one backward per rank: the k-th
-    present class of every image at once. No weight gradient is computed or touched. Works under autocast. The network
-    stays in the mode it is in; call `eval()` first: then a map does not depend on the other images of the batch, and
-    BatchNorm's running statistics stay as they are.
+    One forward without the decoder, without a graph below `start_layer`, then one backward per rank: the k-th present
+    class of all images at once. No weight gradient is computed or changed. Works under autocast. The network stays in
+    its mode; call `eval()` first, so that a map does not depend on the other images of the batch and BatchNorm's
+    running statistics do not change.
 
     Args:
         network: a SegmentationNetwork, or any timm vision transformer with a class token and a linear head.
         images: normalised, (B, 3, H, W).
-        labels: (B, C), above 0 where the class is in the image.
+        labels: (B, C), above 0 where the image has the class.
         method: a name of `METHODS`:
             getam: mean_h relu(g a) * mean_h relu(g).
             attention_gradient: mean_h relu(g a).
             grad_cam: mean_h relu(w_h a), with w_h the mean of the whole matrix G_h.
             cam: the positive part of the classifier's weights applied to the features that it pools.
-            rollout: the class token's row of the product of (mean_h A + I) / 2; the same for every class.
+            rollout: the class token's row of the product of (mean_h A + I) / 2; identical for all classes.
             transformer_attribution: the class token's row of the product of mean_h relu(G A) + I.
-        start_layer: first block that counts. None: the released recipe's, the last six blocks, for `getam` and
-            `attention_gradient`, and every block for the others; `cam` has none. `Recipe.first_block` gives a recipe's.
+        start_layer: first block to use. None: that of the released recipe, the last six blocks, for `getam` and
+            `attention_gradient`, and all blocks for the others; `cam` uses none. `Recipe.first_block` gives a recipe's.
         fusion: over blocks, for the first three methods: `sum`; `product` of the maps; `matmul`, the class token's row
-            of the product of the N x N maps, last block leftmost. The latter two are divided by a maximum at each
-            factor, as six raw factors (about 1e-5 each) leave float32: they are right up to a positive number.
+            of the product of the N x N maps, last block leftmost. The latter two are divided by a maximum after each
+            factor, because six raw factors (about 1e-5 each) underflow in float32: they are right up to a positive
+            factor.
         heads: `released`, or `paper`: a and g are averaged over the heads before anything else.
 
     Returns:
@@ -79,14 +81,14 @@ def activation_maps(
 
 
 class ActivationRecord:
-    """Maps from a forward that something else needs anyway, as in the joint phase, where the losses share it:
+    """Maps from a forward pass that is needed anyway, as in the joint phase, where the losses share it:
 
         record = ActivationRecord(network)
         with record:
             class_logits, seg_logits = network(images)
         maps = record.maps(class_logits, labels)  # before backward()
 
-    It can be entered again for the next step. Arguments are those of `activation_maps`.
+    It can be entered again for the next step. Arguments and errors are those of `activation_maps`.
     """
 
     def __init__(
@@ -101,7 +103,7 @@ class ActivationRecord:
         check_choice("fusion", fusion, FUSIONS)
         check_choice("heads", heads, HEADS)
         if fusion != "sum" and method not in _FUSED_METHODS:
-            raise ValueError(f"fusion {fusion!r} is for {', '.join(_FUSED_METHODS)}; {method} has a way of its own")
+            raise ValueError(f"fusion {fusion!r} is for {', '.join(_FUSED_METHODS)}; {method} has its own fusion")
         self.network = with_classifier(network)
         self.method, self.fusion, self.heads = method, fusion, heads
         self.start_layer = _start_layer(method, start_layer, len(self.network.vit.blocks))
@@ -127,7 +129,7 @@ class ActivationRecord:
 
     @contextmanager
     def _beginning_at_start_layer(self) -> Iterator[None]:
-        """Record a forward of frozen weights, in which the graph begins at `start_layer`, if one is needed at all."""
+        """Record a forward of frozen weights whose graph begins at `start_layer`, for methods that need a graph."""
         self._detach_start = self.method in _BLOCK_MAPS and not getattr(self.network.vit, "grad_checkpointing", False)
         try:
             with self:
@@ -145,15 +147,15 @@ class ActivationRecord:
         """The maps of the recorded forward, as `activation_maps` returns them.
 
         Args:
-            class_logits: (B, C) of that forward, with their graph; it is kept, so that the losses can use it.
-            labels: (B, C), above 0 where the class is in the image.
+            class_logits: (B, C) of that forward, with their graph, which is kept for the losses.
+            labels: (B, C), above 0 where the image has the class.
 
         Raises:
-            ValueError: no forward was recorded, or one without a graph; labels of another shape.
+            ValueError: no forward was recorded, it has no graph, or labels have another shape.
         """
         check_shape("labels", labels, class_logits.shape)
         present = (labels > 0).to(class_logits.device)
-        # Rows of attention are formed in float32, also where the network ran in bfloat16.
+        # Rows of attention are computed in float32, even if the network ran in bfloat16.
         with torch.autocast(class_logits.device.type, enabled=False):
             if self.method == "cam":
                 return self._cam() * present[:, :, None, None]

@@ -1,4 +1,4 @@
-"""Recording of self-attention as it runs, fused kernels included (docs/method.md section 2)."""
+"""Records self-attention during a forward pass, fused kernels included (docs/method.md section 2)."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,9 @@ from getam.models.runtime import at_least_float32
 
 @dataclass
 class AttentionLayer:
-    """One self-attention as it ran: queries, keys, values and the output Y = A V before the projection.
+    """One recorded self-attention: queries, keys, values and the output Y = A V before the projection.
 
-    All are (B, heads, N, d); `bias` is what is added to the scores, if anything. A = softmax(scale q k^T + bias).
+    All are (B, heads, N, d), with A = softmax(scale q k^T + bias). `bias` broadcasts to (B, heads, N, N).
     """
 
     q: Tensor
@@ -25,7 +25,7 @@ class AttentionLayer:
     scale: float
 
     def rows(self, rows: slice) -> Tensor:
-        """These rows of A, (B, heads, rows, N), without their history and in at least float32."""
+        """These rows of A, (B, heads, rows, N), detached and in at least float32."""
         q, k = (at_least_float32(x.detach()) for x in (self.q[:, :, rows], self.k))
         scores = self.scale * q @ k.transpose(-2, -1)
         if self.bias is not None:
@@ -34,20 +34,24 @@ class AttentionLayer:
 
     @property
     def values(self) -> Tensor:
-        """The values v without their history, in at least float32."""
+        """The values v, detached and in at least float32."""
         return at_least_float32(self.v.detach())
 
 
 class AttentionRecorder(TorchFunctionMode):
     """Records every self-attention that runs inside the `with` block, fused kernels included.
 
-    It looks on at ``scaled_dot_product_attention``, the one function through which timm's transformers attend, so it
-    needs to know nothing of their modules: query normalisation, rotary positions or relative-position bias come along.
+    It intercepts ``scaled_dot_product_attention``, through which all of timm's transformers compute attention, so it
+    does not depend on their modules: query normalisation, rotary positions and relative-position bias are included.
 
     Args:
-        start_layer: attentions before this one (in the order they run) are counted but not kept.
-        detach_start: cut the graph at the output of attention `start_layer` and let it begin there. With frozen weights
-            everything before it then runs without a graph.
+        start_layer: attentions before this one, in the order they run, are counted but not kept.
+        detach_start: let the graph begin at the output of attention `start_layer`. With frozen weights everything
+            before it runs without a graph.
+
+    Attributes:
+        count: self-attentions that ran.
+        layers: the recorded ones, from `start_layer` on.
     """
 
     def __init__(self, start_layer: int = 0, detach_start: bool = False):
@@ -66,7 +70,7 @@ class AttentionRecorder(TorchFunctionMode):
     def _attend(self, attention, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, **kwargs):
         y = attention(query, key, value, attn_mask, dropout_p, is_causal, **kwargs)
         if query.shape != key.shape or query.shape[-2] == 1:
-            return y  # pooling by attention, not self-attention
+            return y  # attention pooling, not self-attention
         index, self.count = self.count, self.count + 1
         if index < self.start_layer:
             return y

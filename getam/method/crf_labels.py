@@ -1,4 +1,4 @@
-"""The pseudo labels that the paper's Table 2 compares label completion with: those of RRM, by a dense CRF.
+"""RRM's pseudo labels by dense CRFs, which the paper's Table 2 compares with label completion.
 
 docs/method.md, section 7.
 """
@@ -10,7 +10,7 @@ from getam.constants import BACKGROUND, UNKNOWN
 from getam.lattice.crf import dense_crf_batch
 from getam.utils.checks import check_shape
 
-_ALPHAS = (4, 32)  # of the background score: a high background leaves sure objects, a low one sure background
+_ALPHAS = (4, 32)  # of the background score: a high background leaves certain objects, a low one certain background
 _CRF = {"iterations": 10, "gaussian": (3, 3), "bilateral": (80, 13, 10)}
 _LEAST_CONFIDENCE = 0.8
 _LEAST_ACTIVATION, _KEPT = 0.1, 0.4
@@ -18,16 +18,17 @@ _LEAST_SCORE = 1e-5
 
 
 def crf_labels(maps: Tensor, images_rgb: Tensor, saliency: Tensor, labels: Tensor) -> Tensor:
-    """Label the pixels of which two dense CRFs are sure; all others are 255.
+    """Label the pixels for which two dense CRFs are confident; all others are 255.
 
-    A pixel is a class's where the CRF on maps and a high background score (1 - max_c M_c)^4 says so, and background
-    where the one with the low score (power 32) says so. Of that, what is kept has a marginal of at least 0.8 and, of
-    each class, is among the upper 40% of its pixels with activation above 0.1. What is not salient is background.
+    A pixel belongs to a class where the CRF on maps and a high background score (1 - max_c M_c)^4 says so, and to the
+    background where the CRF with the low score (power 32) says so. Labels need a marginal of at least 0.8; those of a
+    class must also be among the upper 40% of its pixels with activation above 0.1. Pixels that are not salient are
+    background.
 
     Args:
         maps: normalised, (B, C, H, W).
         images_rgb: 0..255, (B, 3, H, W).
-        saliency: (B, H, W), above 0 is salient; all ones for labels without saliency.
+        saliency: (B, H, W), above 0 is salient; all ones: labels without saliency.
         labels: of the images, (B, C), above 0 where the class is present.
 
     Returns:
@@ -49,7 +50,7 @@ def crf_labels(maps: Tensor, images_rgb: Tensor, saliency: Tensor, labels: Tenso
 
 
 def _scores(activation: Tensor, alpha: float) -> Tensor:
-    """Background score and maps (K, H, W) as probabilities (K + 1, H, W); to scale a pixel changes no marginal."""
+    """Background score and maps (K, H, W) as probabilities (K + 1, H, W); scaling a pixel changes no marginal."""
     strongest = activation.amax(0) if len(activation) else activation.new_zeros(activation.shape[1:])
     scores = torch.cat([((1 - strongest) ** alpha)[None], activation]).clamp_min(_LEAST_SCORE)
     return scores / scores.sum(0)

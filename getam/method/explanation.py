@@ -1,4 +1,4 @@
-"""Why does a network see a class in an image? Its activation map, for any image and any transformer of timm."""
+"""Activation maps of one image of any size, for our networks and for vision transformers of timm."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ from getam.models.network import SegmentationNetwork
 from getam.models.runtime import eval_mode, tf32_allowed
 
 _SIZE = 320  # of a SegmentationNetwork, the middle one of the test sizes
-_PROBABLE = {True: 0.5, False: 0.1}  # of a SegmentationNetwork's independent classes; of a softmax over a thousand
+_PROBABLE = {True: 0.5, False: 0.1}  # True: a SegmentationNetwork's independent classes; False: a softmax over all
 
 
 def explain(
@@ -35,16 +35,16 @@ def explain(
     """Where a network sees classes in an image.
 
     Args:
-        network: a SegmentationNetwork, or a plain vision transformer of timm with a class token and its own head.
+        network: a SegmentationNetwork, or a vision transformer of timm with a class token and its own head.
         image_rgb: uint8 (H, W, 3).
-        classes: indices from 0; None: those that the network finds probable, at least the most probable one.
+        classes: indices from 0; None: the classes that the network finds probable, at least the most probable one.
         method: a name of `getam.config.choices.METHODS`.
         start_layer, fusion, heads: as `activation_maps` takes them.
-        size: side of the square that the network sees; None: 320, or the size that timm's network was made for.
-        refine: let the maps follow the image's edges (PAMR).
+        size: side of the square that the image is resized to; None: 320, or the size of timm's network.
+        refine: refine the maps along the image's edges (PAMR).
 
     Returns:
-        class -> float32 (H, W) between 0 and 1, on the CPU; the most probable class first if none were asked for.
+        class -> float32 (H, W) between 0 and 1, on the CPU; the most probable class first if `classes` is None.
 
     Raises:
         ValueError: another shape or type of image, or a class that the network does not have.
@@ -67,7 +67,7 @@ def explain(
     if refine:
         maps = refine_maps(maps, rgb)
     maps = F.interpolate(maps, image.shape[:2], mode="bilinear", align_corners=False)
-    # Without the 1e-5 that labels are made with: a picture is not to fade where gradients are small.
+    # Without the 1e-5 that `normalise_maps` adds: it would make pictures fade where gradients are small.
     maps = maps / maps.amax((2, 3), keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
     return dict(zip(chosen, maps[0].cpu(), strict=True))
 
@@ -77,7 +77,7 @@ def _made_for(vit: nn.Module) -> int:
 
 
 def _normalised(network: nn.Module, rgb: Tensor) -> Tensor:
-    """Statistics of a plain timm network are its own."""
+    """(1, 3, S, S) of 0..255 to the network's input; a timm network has its own mean and deviation."""
     described = getattr(network, "pretrained_cfg", {})
     mean, std = (
         torch.tensor(described.get(key, default), device=rgb.device).view(3, 1, 1)

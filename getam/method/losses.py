@@ -22,8 +22,11 @@ def cross_entropy_loss(seg_logits: Tensor, labels: Tensor, split: bool = True) -
     Args:
         seg_logits: (B, C + 1, H, W).
         labels: (B, H, W), 0 background, 255 ignored.
-        split: add the mean over the background pixels and the mean over the others (VOC), instead of one mean over all
-            (COCO). A mean over no pixel is 0, where the released code gives NaN.
+        split: True: the mean over background pixels plus the mean over all others (VOC); False: one mean (COCO). A
+            mean over no pixel is 0; the released code gives NaN.
+
+    Raises:
+        ValueError: shapes that do not fit.
     """
     check_shape("labels", labels, seg_logits[:, 0].shape)
     per_pixel = F.cross_entropy(at_least_float32(seg_logits), labels.long(), ignore_index=UNKNOWN, reduction="none")
@@ -41,11 +44,15 @@ def saliency_loss(seg_logits: Tensor, target: Tensor, valid: Tensor | None = Non
         target: (B, H, W), 1 for background; see `getam.method.pseudo_labels.saliency_target`.
         valid: (B, H, W), above 0 where a pixel counts; None: everywhere. For recipes that leave padding out.
 
-    The logarithm is exact; the released code's stops at -100, which it meets where the background's logit leads by 17.
+    The logarithm is exact; that of the released code is clamped at -100, which it reaches where the background's logit
+    is 17 above the others.
+
+    Raises:
+        ValueError: shapes that do not fit.
     """
     logits = at_least_float32(seg_logits)
     check_shape("target", target, logits[:, 0].shape)
-    # softmax(z)[0] = sigmoid(z_0 - logsumexp(z_1..)), which keeps its precision where the probability is 0 or 1.
+    # softmax(z)[0] = sigmoid(z_0 - logsumexp(z_1..)), which stays precise where the probability is near 0 or 1.
     background = logits[:, 0] - logits[:, 1:].logsumexp(1)
     per_pixel = F.binary_cross_entropy_with_logits(background, target.to(background.dtype), reduction="none")
     if valid is None:
@@ -55,18 +62,18 @@ def saliency_loss(seg_logits: Tensor, target: Tensor, valid: Tensor | None = Non
 
 
 class DenseEnergyLoss(nn.Module):
-    """The gated dense energy: neighbours alike in colour should be labelled alike (Tang et al., ECCV 2018).
+    """The gated dense energy: neighbours of similar colour should have the same label (Tang et al., ECCV 2018).
 
     With S the probabilities inside the image, at a reduced size, and W the bilateral filter:
 
         Gate = 1 where the pseudo label is unknown, else max(valid - max_c probabilities, 0)
         loss = -weight * sum(S * Gate * W S) / B
 
-    The gate and W S count as constants of the gradient, which is doubled in their place, as if W were symmetric:
+    The gradient treats the gate and W S as constants and is doubled instead, as if W were symmetric:
     -2 weight Gate (W S) valid / B with respect to the resized probabilities.
 
     Args:
-        weight: factor of the loss; it was chosen with this lattice's normalisation.
+        weight: factor of the loss; the default belongs to this lattice's normalisation.
         sigma_rgb: standard deviation of the colours, 0..255.
         sigma_xy: standard deviation of the positions, in pixels of the full size.
         scale: factor by which both sides are resized.
@@ -85,6 +92,9 @@ class DenseEnergyLoss(nn.Module):
             probabilities: (B, C + 1, H, W), the softmax of the segmentation logits.
             valid: (B, H, W), 1 inside the image and 0 on padding.
             labels: (B, H, W), pseudo labels; 255 is unknown.
+
+        Raises:
+            ValueError: shapes that do not fit.
         """
         probabilities = at_least_float32(probabilities)
         batch, _, *size = probabilities.shape

@@ -21,15 +21,17 @@ def refine_maps(
     iterations: int = ITERATIONS,
     dilations: tuple[int, ...] = DILATIONS,
 ) -> Tensor:
-    """Bring activation maps to the images' size and let them follow the images' edges.
+    """Resize activation maps to the images and refine them along the images' edges (PAMR).
 
-    Bilinear with align_corners=True, then `iterations` times every pixel becomes the mean of its 8 neighbours at each
-    dilation, weighted by how alike their colours are (`affinity`), edges replicated. Maps that are zero everywhere stay
-    so and cost nothing.
+    Bilinear with align_corners=True; then `iterations` times every pixel becomes the mean of its 8 neighbours at each
+    dilation, weighted by the similarity of their colours (`affinity`), with replicated borders. Maps that are zero
+    everywhere stay zero and cost nothing.
 
     Args:
         maps: (B, C, h, w).
         images_rgb: 0..255, (B, 3, H, W).
+        iterations: how often pixels are averaged.
+        dilations: distances to the neighbours, in pixels.
 
     Returns:
         (B, C, H, W), not normalised.
@@ -48,7 +50,7 @@ def refine_maps(
     most = int(active.sum(1).max()) if active.numel() else 0
     if most == 0:
         return refined
-    # An image has a few classes of many: its non-zero maps are gathered to the front, refined, and put back.
+    # An image has few of the classes: its non-zero maps are gathered to the front, refined, and scattered back.
     front = active.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
     packed = maps.gather(1, front[:, :, None, None].expand(-1, -1, *maps.shape[-2:]))
     packed = F.interpolate(packed, size=size, mode="bilinear", align_corners=True)
@@ -66,7 +68,7 @@ def normalise_maps(maps: Tensor) -> Tensor:
 def affinity(images_rgb: Tensor, dilations: tuple[int, ...] = DILATIONS) -> Tensor:
     """PAMR's weights: softmax over a pixel's neighbours of mean over RGB of -|x_i - x_j| / (1e-8 + 0.1 std_i).
 
-    std_i is the unbiased standard deviation of the 9 pixels of the 3 x 3 window at each dilation, all together.
+    std_i is the unbiased standard deviation over the pixels of the 3 x 3 windows at all dilations together.
 
     Args:
         images_rgb: 0..255, (B, 3, H, W), floating point.
@@ -74,7 +76,7 @@ def affinity(images_rgb: Tensor, dilations: tuple[int, ...] = DILATIONS) -> Tens
     Returns:
         (8 * len(dilations), B, H, W), adding up to 1 over the first dimension.
     """
-    # Sums of differences to the centre, which is in the window once per dilation and adds 0.
+    # Sums of differences from the centre, which is in the window once per dilation and adds 0.
     total, squares = torch.zeros_like(images_rgb), torch.zeros_like(images_rgb)
     for neighbour in _neighbours(images_rgb, dilations):
         difference = neighbour - images_rgb

@@ -19,29 +19,30 @@ def complete_labels(
 ) -> tuple[Tensor, Tensor]:
     """Label every pixel with one of its image's classes, 0 (background) or 255 (unknown).
 
-    1. A pixel that is not salient is background. A salient one goes to the class with the largest map M_c, and is
-       unknown where the background score (1 - max_c M_c)^alpha is as large as that.
-    2. Mining: a pixel that is background becomes a class's if the class's map is there above the value at position
-       int(quantile * n) of the map's n positive values in ascending order.
-    3. Morphological opening of what is not background; what it removes becomes background.
+    1. A pixel that is not salient is background. A salient one gets the class with the largest map M_c, or is unknown
+       where the background score (1 - max_c M_c)^alpha is at least M_c.
+    2. Mining: a background pixel gets a class if the class's map is above its threshold there. The threshold is the
+       value at position int(quantile * n) of the map's n positive values in ascending order.
+    3. Morphological opening of the pixels that are not background; pixels that it removes become background.
 
     Args:
         maps: normalised, (B, C, H, W).
         saliency: (B, H, W), above 0 is salient.
         labels: of the images, (B, C), above 0 where the class is present.
         recipe: see `Recipe`.
-        valid: (B, H, W), above 0 on real pixels; None where all are. It matters where the recipe leaves padding out:
-            padded pixels become 255, and neither quantile nor opening sees them.
+        valid: (B, H, W), above 0 on real pixels; None: all are real. It is used if the recipe leaves padding out:
+            padded pixels become 255, and quantile and opening ignore them.
 
     Returns:
         labels: uint8, (B, H, W).
-        mined: bool, (B, H, W): where some class was mined, as it was before the opening.
+        mined: bool, (B, H, W): where a class was mined, before the opening.
 
     Raises:
         ValueError: shapes that do not fit.
+        TypeError: `recipe` is not a `Recipe`.
     """
     if not isinstance(recipe, Recipe):
-        raise TypeError(f"recipe: expected what load_recipe returns, got {recipe!r}")
+        raise TypeError(f"recipe: expected a Recipe, as load_recipe returns it, got {recipe!r}")
     _check(maps, saliency, labels, valid)
     present = labels > 0
     leave_out = valid is not None and recipe.padding == "paper"
@@ -60,12 +61,15 @@ def complete_labels(
 def saliency_target(saliency: Tensor, mined: Tensor, recipe: Recipe) -> Tensor:
     """Target of the background probability, 0 or 1, float32 (B, H, W).
 
-    `paper`: 1 where not salient. `released`: 1 everywhere but on mined pixels, because the released code overwrites the
-    saliency map before it uses it (docs/method.md section 4).
+    `paper`: 1 where not salient. `released`: 1 except on mined pixels, because the released code overwrites the
+    saliency map before using it (docs/method.md section 4).
 
     Args:
         saliency: (B, H, W), above 0 is salient.
         mined: (B, H, W), as `complete_labels` returns it.
+
+    Raises:
+        ValueError: shapes that differ.
     """
     if saliency.shape != mined.shape:
         raise ValueError(f"saliency {tuple(saliency.shape)} and mined {tuple(mined.shape)} differ in shape")
@@ -86,11 +90,11 @@ def _claims(maps: Tensor, present: Tensor, real: Tensor, quantile: float) -> Ten
     values = maps[image, channel].flatten(1)
     counted = (values > 0) & real[image].flatten(1)
     count = counted.sum(1)
-    # In float64, as Python's int(0.9 * n) is: in float32 the product can fall on the other side of a whole number.
+    # In float64, as in Python's int(0.9 * n): in float32 the product can end up on the other side of a whole number.
     position = (quantile * count.double()).long()
     ascending = values.masked_fill(~counted, torch.inf).sort(1).values
     threshold = ascending.gather(1, position[:, None].clamp_max(values.shape[1] - 1))
-    # At position 0 nothing is mined: the released code takes the value as "no threshold".
+    # At position 0 nothing is mined: the released code treats the value as "no threshold".
     above = (values > threshold) & counted & (position > 0)[:, None]
     claims = torch.zeros_like(maps, dtype=torch.bool)
     claims[image, channel] = above.unflatten(1, maps.shape[2:])
@@ -98,8 +102,8 @@ def _claims(maps: Tensor, present: Tensor, real: Tensor, quantile: float) -> Ten
 
 
 def _first(claimed: Tensor) -> Tensor:
-    """1 + the lowest class that claims a pixel, int64 (B, H, W); whatever where none does."""
-    # Four times as fast on the CPU as argmax.
+    """1 + the lowest class that claims a pixel, int64 (B, H, W); meaningless where no class claims it."""
+    # Four times as fast as argmax on the CPU.
     classes = claimed.shape[1]
     countdown = torch.arange(classes, 0, -1, dtype=torch.uint8, device=claimed.device)[:, None, None]
     return classes + 1 - (claimed * countdown).amax(1).long()
@@ -108,8 +112,8 @@ def _first(claimed: Tensor) -> Tensor:
 def _opened(foreground: Tensor, real: Tensor, side: int) -> Tensor:
     """Step 3: opening of bool (B, H, W) by a box, as OpenCV does it.
 
-    Erosion and dilation both look at offsets -(side // 2) .. side - 1 - side // 2: the box is not reflected, so for an
-    even side the result is shifted by a pixel. What is not `real`, or outside the image, is ignored.
+    Erosion and dilation both use offsets -(side // 2) .. side - 1 - side // 2: the box is not reflected, so for an
+    even side the result is shifted by a pixel. Pixels that are not `real`, or outside the image, are ignored.
     """
     if side < 2 or not foreground.numel():
         return foreground
@@ -146,16 +150,21 @@ class Targets(NamedTuple):
 def make_targets(
     activation: Tensor, image_rgb: Tensor, saliency: Tensor, labels: Tensor, valid: Tensor, maps: Maps, recipe: Recipe
 ) -> Targets:
-    """Refines and normalises maps, and makes labels of them by label completion or, `maps.labels: crf`, by dense CRFs.
+    """Refines and normalises maps, and turns them into labels by label completion or, `maps.labels: crf`, dense CRFs.
 
-    Where the recipe leaves padding out, maps are zero on it before they are divided by their maximum: a border that the
-    network likes must not make the image itself look empty.
+    If the recipe leaves padding out, maps are set to zero there before they are divided by their maximum: a high value
+    on the padding must not suppress the map inside the image.
 
     Args:
         activation: maps as `activation_maps` returns them, (B, C, h, w).
         image_rgb: 0..255, (B, 3, S, S).
-        saliency, valid: (B, S, S), above 0 where salient, and where there is an image.
-        labels: of the images, (B, C).
+        saliency: (B, S, S), above 0 is salient.
+        labels: of the images, (B, C), above 0 where the class is present.
+        valid: (B, S, S), above 0 on real pixels.
+        maps: the experiment's settings of iterations, dilations and labels.
+
+    Raises:
+        ValueError: shapes that do not fit.
     """
     refined = refine_maps(activation, image_rgb.float(), maps.iterations, maps.dilations)
     if recipe.padding == "paper":

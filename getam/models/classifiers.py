@@ -1,4 +1,4 @@
-"""From features to class scores: what says which classes are there, and what each position adds to its score."""
+"""Classification heads: class scores, and each position's contribution to them."""
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +15,14 @@ class PooledClassifier(nn.Module):
         return self.linear(tap.mean((2, 3)))
 
     def evidence(self, tap: Tensor) -> Tensor:
-        """What each position adds to each class, without the bias: (B, C, H/32, W/32). CAM is its positive part."""
+        """Each position's contribution to each class, without bias: (B, C, H/32, W/32). CAM is its positive part."""
         return torch.einsum("bdhw,cd->bchw", tap, self.linear.weight.to(tap.dtype))
 
 
 class ClassTokenClassifier(nn.Module):
     """Linear on the class token of the last block's normalised tokens (B, N, D) -> (B, C).
 
-    For networks trained from scratch, whose class token learns nothing through the pooled map.
+    For networks trained from scratch: through the pooled map their class token learns nothing.
     """
 
     def __init__(self, dim: int, num_classes: int, prefix_tokens: int):
@@ -39,7 +39,7 @@ class ClassTokenClassifier(nn.Module):
 
 
 class _TimmHead:
-    """The linear head of a plain timm vision transformer, or the mean of a distilled one's two."""
+    """The linear head of a timm vision transformer; of a distilled one, the mean of its two heads."""
 
     def __init__(self, vit: nn.Module):
         self.vit = vit
@@ -53,7 +53,7 @@ class _TimmHead:
 
 
 class _TimmClassifier(nn.Module):
-    """A plain timm vision transformer with the interface that maps need of a SegmentationNetwork."""
+    """Gives a timm vision transformer the interface of a SegmentationNetwork that activation maps use."""
 
     def __init__(self, vit: nn.Module):
         super().__init__()
@@ -69,9 +69,9 @@ class _TimmClassifier(nn.Module):
 
 
 def with_classifier(network: nn.Module) -> nn.Module:
-    """The network as activation maps need it: with `vit`, `classify`, `classifier` and `features_module`.
+    """The network with the interface that activation maps use: `vit`, `classify`, `classifier`, `features_module`.
 
-    A SegmentationNetwork is returned as it is, a plain timm vision transformer in a wrapper.
+    A SegmentationNetwork is returned unchanged, a timm vision transformer in a wrapper.
 
     Raises:
         TypeError: anything else, such as a network without a class token.

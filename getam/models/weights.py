@@ -1,4 +1,4 @@
-"""Weight files: read without running code, loaded with every name accounted for."""
+"""Weight files: read without running their code, loaded only if every name fits."""
 
 import pickle
 import re
@@ -14,18 +14,18 @@ from getam.utils.checks import shortened
 
 
 class CheckpointError(ValueError):
-    """A weight file that cannot be read, or that does not hold what it should."""
+    """A weight file that cannot be read, or whose content does not fit."""
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read a safetensors or a pth file into a flat dictionary of tensors on the CPU.
 
     A pth file is unpickled with ``weights_only=True``: code inside is never run. A dictionary that wraps the state dict
-    under `model` or `state_dict`, and the prefix `module.` of DataParallel, are taken off.
+    under `model` or `state_dict`, and the prefix `module.` of DataParallel, are removed.
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: the file is truncated, wants to run code, or is no state dict.
+        CheckpointError: the file is truncated, wants to run code, or is not a state dict.
     """
     path = Path(path)
     if not path.is_file():
@@ -51,12 +51,12 @@ def _unpickle(path: Path) -> object:
             f"{path} is refused: it holds more than tensors, and loading it could run code. {reason}"
         ) from error
     except Exception as error:
-        # What a damaged zip archive or pickle stream raises depends on where it was damaged.
+        # The exception of a damaged zip archive or pickle stream depends on the place of the damage.
         raise CheckpointError(f"{path} cannot be read; is it truncated? ({error!r})") from error
 
 
 def as_state_dict(content: object, source: str) -> dict[str, Tensor]:
-    """Take the wrappers off a loaded checkpoint; see `read_state_dict`. `source` names it in the CheckpointError."""
+    """Remove the wrappers of a loaded checkpoint; see `read_state_dict`. `source` names it in the CheckpointError."""
     for wrapper in ("model", "state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
@@ -78,12 +78,12 @@ def load_exactly(
     names: Mapping[str, str] | None = None,
     unused: Iterable[str] = (),
 ) -> None:
-    """Load `state` into `module` with every name accounted for; all or nothing.
+    """Load `state` into `module`; either every name and shape fits, or nothing is loaded.
 
     Args:
         source: what to call the state dict in errors.
         names: the module's name -> the name in `state`; names left out are the same in both.
-        unused: regular expressions of names in `state` that are known and not needed.
+        unused: regular expressions of names in `state` that are known and not loaded.
 
     Raises:
         CheckpointError: a name is missing or unknown, a shape differs, or a tensor holds NaN or infinity.
@@ -121,9 +121,9 @@ def _list(what: str, names: list[str]) -> list[str]:
 
 
 def load_pretrained(vit: nn.Module, path: str | Path) -> None:
-    """Load the file of a timm model's ImageNet weights into the transformer of a network.
+    """Load a file of a timm model's ImageNet weights into the transformer of a network.
 
-    Its 1000-class head, and its final norm where the network has none, are known and not used.
+    Its 1000-class head is not loaded, nor its final norm where the network has none.
 
     Raises:
         FileNotFoundError, CheckpointError: see `read_state_dict` and `load_exactly`.

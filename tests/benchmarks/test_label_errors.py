@@ -1,4 +1,4 @@
-"""Every wrong pixel of a pseudo label has one cause: against the words of `benchmarks.studies.label_errors`, pixel by pixel."""
+"""Every wrong pixel of a pseudo label has one cause: against the rules of `label_errors`, pixel by pixel."""
 
 import numpy as np
 

@@ -124,7 +124,7 @@ def test_errors_before_any_work(folders, capsys):
     (images / "e.png").rename(images / "d.PNG")
     assert "masks need a folder of their own" in error("--output", str(images.parent / "." / images.name))
     np.savez(probabilities / "a.npz", np.zeros(1))
-    assert f"a stands twice in {probabilities}: a.npy and a.npz" in error()
+    assert f"{probabilities} has two files for a: a.npy and a.npz" in error()
     assert not masks.exists()
     for path in probabilities.iterdir():
         path.unlink()

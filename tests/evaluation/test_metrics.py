@@ -40,6 +40,21 @@ def test_nothing_counted():
     assert np.isnan([matrix.miou(), matrix.frequency_weighted_iou(), matrix.accuracy()]).all()
 
 
+def test_unknown_predictions_are_missed_by_their_class():
+    rng = np.random.default_rng(1)
+    target, prediction = rng.choice([0, 1, 2, 255], (6, 8)), rng.choice([0, 1, 2, 255], (6, 8))
+    matrix = ConfusionMatrix(3, unknown=True)
+    matrix.update(target, prediction)
+    counted = target != 255
+    for c in range(3):
+        hit, either = (x & counted for x in ((target == c) & (prediction == c), (target == c) | (prediction == c)))
+        assert matrix.iou()[c] == pytest.approx(hit.sum() / either.sum())
+    assert matrix.accuracy() == pytest.approx((target == prediction)[counted].mean())
+    assert matrix.counts[:, 3].sum() == ((prediction == 255) & counted).sum() > 0
+    with pytest.raises(ValueError, match="prediction: label 3 is not among the 3 classes"):
+        matrix.update(np.zeros((1, 1)), np.full((1, 1), 3))
+
+
 def test_refusals():
     matrix = ConfusionMatrix(3)
     with pytest.raises(ValueError, match=r"target \(2, 2\) and prediction \(2, 3\) differ in shape"):

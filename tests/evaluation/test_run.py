@@ -184,7 +184,7 @@ def test_pseudo_labels_of_images_of_any_size(run, small_experiment):
     view = centred_view(rgb, saliency, 64)
     assert view.valid.sum() == 64 * 26  # 50 : 20 as 64 : 25.6
     assert view.valid[19:45].all()
-    assert np.array_equal(_at_size(view.saliency, view.valid, (20, 50)), saliency)
+    assert np.array_equal(_at_size(view.unpad(view.saliency), (20, 50)), saliency)
     enlarged = F.interpolate(torch.from_numpy(saliency)[None, None], (26, 64), mode="nearest-exact")[0, 0]
     assert torch.equal(view.saliency[19:45], enlarged)
 
@@ -199,11 +199,11 @@ def test_submission(run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["predict", "{empty}", "--split", "val"], "is no run: no experiment.yaml in it"),
+        (["predict", "{empty}", "--split", "val"], "is not a run: it has no experiment.yaml"),
         (["predict", "{run}", "--split", "vla"], "no split 'vla'; did you mean val?"),
         (
             ["refine", "{run}", "--split", "val"],
-            "no probabilities in .*val/probabilities; `getam predict` makes them",
+            "no probabilities in .*val/probabilities; `getam predict` writes them",
         ),
         (["score", "{run}", "--split", "val"], "9 of the 9 masks of split"),
         (["refine", "{run}"], "expected RUN and --split, or PROBABILITIES, IMAGES and --output"),

@@ -235,7 +235,7 @@ def test_library_of_other_sources(monkeypatch):
     monkeypatch.setattr(_native, "_INTERFACE_VERSION", 0)
     _native._library.cache_clear()
     try:
-        with pytest.raises(ImportError, match="was built from other sources than these: `make setup`"):
+        with pytest.raises(ImportError, match="was built from other sources than these; `make setup`"):
             dense_crf(*random_case())
     finally:
         _native._library.cache_clear()

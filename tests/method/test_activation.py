@@ -317,7 +317,7 @@ def test_bad_arguments(network, images):
         activation_maps(torch.nn.DataParallel(network), images, LABELS)
     with pytest.raises(ValueError, match=r"labels: expected shape \(4, 5\), got \(4, 4\)"):
         activation_maps(network, images, LABELS[:, :4])
-    with pytest.raises(ValueError, match="rollout has a way of its own"):
+    with pytest.raises(ValueError, match="rollout has its own fusion"):
         activation_maps(network, images, LABELS, "rollout", fusion="product")
 
 

@@ -1,4 +1,4 @@
-"""`getam saliency`: what stands out, for every image of a prepared data set."""
+"""`getam saliency`: a saliency map of every image of a prepared data set."""
 
 import argparse
 from pathlib import Path
@@ -14,23 +14,23 @@ def add(commands) -> None:
     default = SaliencySettings()
     parser = commands.add_parser(
         "saliency",
-        help="a map of what stands out, for every image",
-        description="Writes <id>.png, 8 bits, of the image's size, for every image; an interrupted run is taken up "
-        "again. Training takes a pixel as salient where the map is above 0.",
+        help="compute a saliency map of every image",
+        description="Writes <id>.png, 8 bits, of the image's size, for every image; resumes an interrupted run. "
+        "Training takes a pixel as salient where the map is above 0.",
         formatter_class=HelpFormatter,
     )
-    parser.add_argument("dataset", type=Path, help="folder that `getam prepare` has written")
+    parser.add_argument("dataset", type=Path, help="folder written by `getam prepare`")
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder for <id>.png")
-    parser.add_argument("--splits", nargs="+", help="of these splits (default: all)")
+    parser.add_argument("--splits", nargs="+", help="splits (default: all)")
     parser.add_argument(
         "--source",
         choices=SOURCES,
         default=default.source,
-        help="background: contrast to what lies along the image's border, on superpixels; border: colours unlike the "
-        "border's, for tiny images; u2net: a network, needs --path; folder: maps that are there, needs --path; truth: "
-        "the masks, for studies of what saliency costs",
+        help="background: contrast to the image's border, on superpixels; border: the same on pixels, for tiny images; "
+        "u2net: a network, needs --path; folder: existing maps, needs --path; truth: the masks, an upper bound for "
+        "studies",
     )
-    parser.add_argument("--path", type=Path, help="u2net: its ONNX file; folder: where <id>.png lie, at any depth")
+    parser.add_argument("--path", type=Path, help="u2net: the ONNX file; folder: the folder of <id>.png, at any depth")
     parser.add_argument(
         "--threshold",
         type=_threshold,

@@ -1,4 +1,4 @@
-"""Saliency maps: computed without training (`background`), by U2-Net (`u2net`), or read from a folder (`maps`)."""
+"""Saliency maps: computed without training (`background`) or by a network (`u2net`), or read from a folder (`maps`)."""
 
 import lazy_loader
 

@@ -1,10 +1,9 @@
-"""The saliency stage: for every image of a split a map of what stands out, as 8-bit PNG of the image's size.
+"""The saliency stage: a saliency map of every image of a split, an 8-bit PNG of the image's size.
 
-The method only asks whether a value is above 0 (docs/method.md, section 3): a threshold turns graded maps into 0 and
-255.
+The method takes a pixel as salient if its value is above 0 (docs/method.md, section 3), so a threshold turns graded
+maps into 0 and 255.
 """
 
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -14,15 +13,13 @@ import numpy as np
 from skimage.filters import threshold_otsu
 
 from getam.constants import BACKGROUND
-from getam.data import images
 from getam.data.dataset import DESCRIPTION, DataSet
 from getam.data.images import IMAGE_SUFFIXES, image_size, read_grey, read_image, read_mask, write_grey
-from getam.data.saliency import background as background_detection
 from getam.data.saliency import u2net
 from getam.data.saliency.background import background_saliency, border_saliency
 from getam.data.saliency.u2net import u2net_saliency
 from getam.utils import provenance
-from getam.utils.checks import check_choice
+from getam.utils.checks import check_choice, shortened
 from getam.utils.files import check_present, read_json, write_json
 from getam.utils.outputs import NOTE, reusable_outputs
 from getam.utils.parallel import map_unordered
@@ -35,15 +32,15 @@ _DEFAULT_THRESHOLDS = {"background": OTSU, "border": OTSU, "u2net": 127, "folder
 
 @dataclass(frozen=True)
 class SaliencySettings:
-    """Where saliency comes from.
+    """Source and threshold of the saliency maps.
 
     Attributes:
-        source: `background` and `border` are calculated without training (getam/data/saliency/background.py), `u2net` by a
-            network, `folder` takes maps that are there: the authors', or the user's. `truth` is what no method may
-            see: the masks themselves, unknown pixels salient. With it a study finds out what saliency costs.
+        source: `background` and `border` compute maps without training (getam/data/saliency/background.py), `u2net` by
+            a network, `folder` copies existing maps: the authors' or the user's. `truth` takes the masks themselves,
+            unknown pixels salient; it is an upper bound for studies and must not be used for a result.
         path: for `u2net` the ONNX file; for `folder` the folder that holds <id>.png or .jpg, at any depth.
-        threshold: values above it are salient (255), the others not (0): 0..254; `otsu`: each map's own; `keep`: the
-            maps stay graded. None is the source's default: `keep` for a folder, 127 for U2-Net, else `otsu`.
+        threshold: values above it are salient (255), all others are not (0): 0..254; `otsu`: each map's own; `keep`:
+            the maps stay graded. None is the source's default: `keep` for a folder, 127 for U2-Net, else `otsu`.
     """
 
     source: str = "background"
@@ -56,7 +53,7 @@ class SaliencySettings:
         if needs_path and self.path is None:
             raise ValueError(f"path: source {self.source!r} needs one")
         if self.path is not None and not needs_path:
-            raise ValueError(f"path: source {self.source!r} has none, got {self.path}")
+            raise ValueError(f"path: source {self.source!r} takes none, got {self.path}")
         if self.threshold is None:
             object.__setattr__(self, "threshold", _DEFAULT_THRESHOLDS[self.source])
         if self.threshold not in (OTSU, KEEP, *range(255)):
@@ -66,18 +63,17 @@ class SaliencySettings:
 def make_saliency(
     dataset: DataSet, splits: list[str], folder: Path, settings: SaliencySettings, workers: int = 1
 ) -> Iterator[Path]:
-    """Writes <id>.png for every image of the splits, then complete-<split>.json, and yields each path as it is done.
+    """Writes <id>.png for every image of the splits, then complete-<split>.json; yields each path once it is written.
 
-    Maps that an interrupted run of the same settings, data and code has left are kept, those of other splits too; all
-    others are removed.
+    Existing maps of the same settings, data and code are kept, those of other splits too; all others are removed.
 
     Raises:
         FileNotFoundError: an image, a map or the ONNX file is missing.
-        ValueError: a file cannot be read, a map has another size than its image, an id stands for two images, or
-            `folder` is or lies in the folder that the maps come from. Maps that are done stay.
+        ValueError: a file cannot be read, the sizes of a map and its image differ, two images have the same id, or
+            `folder` is inside the source folder. Maps that are already written stay.
     """
     if settings.source == "folder" and folder.resolve().is_relative_to(settings.path.resolve()):
-        raise ValueError(f"{folder} is, or lies in, the folder of the maps {settings.path}: it needs another place")
+        raise ValueError(f"{folder} is inside the source folder {settings.path}: choose another output folder")
     photographs = _photographs(dataset, splits)
     sources = {}
     if settings.source == "folder":
@@ -91,7 +87,7 @@ def make_saliency(
             manifest.unlink()
     done = reusable_outputs(folder, made_with, ".png")
     if sources:
-        # Maps of a folder are only copied: quicker than to find out whether the originals have changed.
+        # Copying maps takes less time than checking whether the originals have changed.
         done = set()
     jobs = [(path, sources.get(name), folder / f"{name}.png") for name, path in photographs.items()]
     for _, _, target in jobs:
@@ -112,7 +108,7 @@ def _photographs(dataset: DataSet, splits: list[str]) -> dict[str, Path]:
     for split in map(dataset.split, splits):
         for name in split.ids:
             if found.setdefault(name, split.image(name)) != split.image(name):
-                raise ValueError(f"{name} stands for two images: {found[name]} and {split.image(name)}")
+                raise ValueError(f"two images have the id {name}: {found[name]} and {split.image(name)}")
     return found
 
 
@@ -120,7 +116,7 @@ def _masks(dataset: DataSet, splits: list[str]) -> dict[str, Path]:
     found = {}
     for split in map(dataset.split, splits):
         if split.masks is None:
-            raise ValueError(f"split {split.name!r} has no masks to take saliency from")
+            raise ValueError(f"source 'truth': split {split.name!r} has no masks")
         paths = {name: split.mask(name) for name in split.ids}
         check_present(split.masks, list(paths.values()), f"masks of split {split.name!r}")
         found |= paths
@@ -131,8 +127,8 @@ def find_maps(folder: Path, ids: list[str]) -> dict[str, Path]:
     """The file of each id, at any depth of a folder.
 
     Raises:
-        FileNotFoundError: there is no such folder, or an id has no file in it.
-        ValueError: an id has two.
+        FileNotFoundError: the folder, or the file of an id, is missing.
+        ValueError: an id has two files.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder of saliency maps {folder}")
@@ -144,13 +140,14 @@ def find_maps(folder: Path, ids: list[str]) -> dict[str, Path]:
             found[path.stem] = path
     missing = [name for name in ids if name not in found]
     if missing:
-        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        raise FileNotFoundError(f"{folder} has no map for {len(missing)} of the {len(ids)} images: {shown}")
+        raise FileNotFoundError(
+            f"{folder} has no map for {len(missing)} of the {len(ids)} images: {shortened(missing)}"
+        )
     return found
 
 
 def _made_with(dataset: DataSet, settings: SaliencySettings) -> dict[str, object]:
-    """What a map depends on, but for its image: maps of other splits stay when some are added."""
+    """Everything that a map depends on except its image, so that maps of other splits stay valid."""
     described = {**asdict(settings), "path": None if settings.path is None else str(settings.path)}
     if settings.source == "u2net":
         described["model_sha256"] = provenance.file_digest(u2net.check_model(settings.path))
@@ -158,7 +155,7 @@ def _made_with(dataset: DataSet, settings: SaliencySettings) -> dict[str, object
         "dataset": dataset.name,
         "settings": described,
         "data_sha256": provenance.file_digest(dataset.folder / DESCRIPTION),
-        "code_sha256": provenance.code_digest(background_detection, u2net, images, sys.modules[__name__]),
+        "code_sha256": provenance.step_digest("getam.data.saliency.maps"),
         "versions": provenance.versions(*_LIBRARIES),
     }
 
@@ -171,12 +168,12 @@ def _write_map(settings: SaliencySettings, job: tuple[Path, Path | None, Path]) 
         saliency = read_grey(source, image_size(path))
     else:
         image = read_image(path)
-        saliency = np.rint(255 * _calculate(image, settings)).astype(np.uint8)
+        saliency = np.rint(255 * _compute(image, settings)).astype(np.uint8)
     write_grey(target, binarise(saliency, settings.threshold))
     return target
 
 
-def _calculate(image_rgb: np.ndarray, settings: SaliencySettings) -> np.ndarray:
+def _compute(image_rgb: np.ndarray, settings: SaliencySettings) -> np.ndarray:
     if settings.source == "u2net":
         return u2net_saliency(image_rgb, settings.path)
     return {"background": background_saliency, "border": border_saliency}[settings.source](image_rgb)
@@ -187,6 +184,6 @@ def binarise(saliency: np.ndarray, threshold: int | str) -> np.ndarray:
     if threshold == KEEP:
         return saliency
     if threshold == OTSU:
-        # A map of one value has no threshold: nothing stands out.
+        # A map of one value has no threshold; nothing is salient.
         threshold = 255 if saliency.min() == saliency.max() else threshold_otsu(saliency)
     return np.where(saliency > threshold, np.uint8(255), np.uint8(0))

@@ -13,24 +13,24 @@ _SIDE = 320
 
 
 def u2net_saliency(image_rgb: np.ndarray, model: Path, threads: int = 1) -> np.ndarray:
-    """float32 (H, W) in 0..1: the network's first output, stretched to the whole range, at the image's size.
+    """float32 (H, W) in 0..1: the network's first output, min-max normalised, at the image's size.
 
     Args:
         image_rgb: uint8 (H, W, 3).
         model: ONNX file of a network from (1, 3, 320, 320) to (1, 1, 320, 320).
-        threads: how many the network may use.
+        threads: threads of the network.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no such network.
+        FileNotFoundError: the file is missing.
+        ValueError: the file is not such a network.
     """
     session = _session(model, threads)
     small = np.asarray(Image.fromarray(image_rgb).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR), np.float32)
-    # As U2-Net was trained: the brightest value of the image becomes 1, then ImageNet's mean and deviation.
+    # As in U2-Net's training: divided by the image's largest value, then normalised by ImageNet's mean and deviation.
     values = (small / max(small.max(), 1e-6) - np.float32(IMAGE_MEAN)) / np.float32(IMAGE_STD)
     try:
         output = session.run(None, {session.get_inputs()[0].name: values.transpose(2, 0, 1)[None]})[0]
-    except Exception as error:  # onnxruntime has no base class of its errors
+    except Exception as error:  # onnxruntime's errors have no common base class
         raise ValueError(f"{model} cannot be run on (1, 3, {_SIDE}, {_SIDE}): {error}") from error
     if output.shape != (1, 1, _SIDE, _SIDE):
         raise ValueError(f"{model}: expected an output of (1, 1, {_SIDE}, {_SIDE}), got {output.shape}")
@@ -41,7 +41,7 @@ def u2net_saliency(image_rgb: np.ndarray, model: Path, threads: int = 1) -> np.n
 
 
 def check_model(model: Path) -> Path:
-    """The path, unless there is no such file: FileNotFoundError."""
+    """The path; raises FileNotFoundError if the file is missing."""
     if not model.is_file():
         raise FileNotFoundError(f"no ONNX file {model}; `getam fetch u2net` brings it")
     return model
@@ -56,4 +56,4 @@ def _session(model: Path, threads: int) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # as above
-        raise ValueError(f"{model} is no ONNX file: {error}") from error
+        raise ValueError(f"{model} is not an ONNX file: {error}") from error

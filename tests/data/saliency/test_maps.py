@@ -1,4 +1,4 @@
-"""The saliency stage: every source, thresholds, what is kept of an interrupted run, and what is refused."""
+"""The saliency stage: every source, thresholds, resuming, and refused input."""
 
 import os
 from pathlib import Path
@@ -18,6 +18,7 @@ from getam.data.saliency.maps import SaliencySettings, binarise, make_saliency
 from getam.data.saliency.u2net import u2net_saliency
 from getam.data.shapes import ShapesSettings
 from getam.utils.files import read_json
+from getam.utils.provenance import step_digest
 
 IDS = ("val_00000", "val_00001", "val_00002")
 
@@ -29,7 +30,7 @@ def dataset(tmp_path) -> DataSet:
 
 @pytest.fixture
 def model(tmp_path) -> Path:
-    """A network whose first output is the red channel, the second the green."""
+    """A network whose first output is the red channel and whose second output is the green one."""
     return write_model(tmp_path / "model.onnx", 320)
 
 
@@ -79,7 +80,7 @@ def test_the_truth_itself(dataset, tmp_path):
 
 
 def test_u2net(model):
-    """Against the same steps on the red channel, which the network hands through."""
+    """Against the same steps on the red channel, which is the network's output."""
     generator = np.random.default_rng(0)
     image = np.asarray(Image.fromarray(generator.integers(0, 200, (6, 8, 3), np.uint8)).resize((90, 70)))
     found = u2net_saliency(image, model)
@@ -103,7 +104,7 @@ def test_bad_models(dataset, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no ONNX file .*none\.onnx; `getam fetch u2net` brings it"):
         run(dataset, tmp_path / "a", source="u2net", path=tmp_path / "none.onnx")
     (tmp_path / "page.onnx").write_text("<html>")
-    with pytest.raises(ValueError, match=r"page\.onnx is no ONNX file"):
+    with pytest.raises(ValueError, match=r"page\.onnx is not an ONNX file"):
         run(dataset, tmp_path / "b", source="u2net", path=tmp_path / "page.onnx")
     with pytest.raises(ValueError, match=r"small\.onnx cannot be run on \(1, 3, 320, 320\)"):
         run(dataset, tmp_path / "c", source="u2net", path=write_model(tmp_path / "small.onnx", 64))
@@ -123,7 +124,7 @@ def test_folder(dataset, tmp_path):
     write_grey(tmp_path / "theirs" / "test_00000.png", maps[IDS[0]])
     run(dataset, tmp_path / "ours", "test", source="folder", path=tmp_path / "theirs")
     assert len(list((tmp_path / "ours").glob("*.png"))) == 4
-    # A changed original is taken over: nothing is kept.
+    # A changed original is copied again.
     write_grey(tmp_path / "theirs" / "0" / f"{IDS[0]}.png", maps[IDS[1]])
     run(dataset, tmp_path / "ours", source="folder", path=tmp_path / "theirs", threshold=99)
     assert np.array_equal(read_mask(tmp_path / "ours" / f"{IDS[0]}.png"), (maps[IDS[1]] > 99) * 255)
@@ -146,11 +147,11 @@ def test_bad_folders(dataset, tmp_path):
         run(dataset, tmp_path / "ours", source="folder", path=theirs)
 
 
-def test_maps_are_not_made_where_they_come_from(dataset, tmp_path):
+def test_output_inside_the_source_folder_is_refused(dataset, tmp_path):
     folder = tmp_path / "maps"
     run(dataset, folder, threshold="keep")
     for output in (folder, folder / "cut"):
-        with pytest.raises(ValueError, match="is, or lies in, the folder of the maps"):
+        with pytest.raises(ValueError, match="is inside the source folder"):
             run(dataset, output, source="folder", path=folder, threshold=127)
     assert len(list(folder.glob("*.png"))) == 3
 
@@ -166,7 +167,7 @@ def test_thresholds():
         assert not binarise(np.full((4, 4), value, np.uint8), "otsu").any()
 
 
-def test_an_interrupted_run_is_taken_up(dataset, tmp_path):
+def test_resumes(dataset, tmp_path):
     folder = tmp_path / "saliency"
     jobs = make_saliency(dataset, ["val"], folder, SaliencySettings())
     kept = next(jobs)
@@ -176,12 +177,12 @@ def test_an_interrupted_run_is_taken_up(dataset, tmp_path):
     assert len(run(dataset, folder)) == 3
     assert kept.stat().st_mtime == 1
     content = kept.read_bytes()
-    # Another split: what is there stays.
+    # Another split: existing maps stay.
     run(dataset, folder, "test")
     assert kept.stat().st_mtime == 1
     assert len(list(folder.glob("*.png"))) == 4
     assert {path.name for path in folder.glob("complete-*")} == {"complete-val.json", "complete-test.json"}
-    # Other settings, other data: everything anew.
+    # Other settings, other data: all maps are recomputed.
     run(dataset, folder, threshold=3)
     assert not (folder / "complete-test.json").exists()
     assert kept.stat().st_mtime > 1
@@ -203,7 +204,7 @@ def test_bad_settings(tmp_path):
     for settings, message in (
         ({"source": "magic"}, "source: expected one of background, border, u2net, folder, truth, got 'magic'"),
         ({"source": "u2net"}, "path: source 'u2net' needs one"),
-        ({"path": tmp_path}, "path: source 'background' has none"),
+        ({"path": tmp_path}, "path: source 'background' takes none"),
         ({"threshold": 255}, "threshold: expected 0..254, otsu or keep, got 255"),
         ({"threshold": "half"}, "threshold: expected 0..254, otsu or keep, got 'half'"),
     ):
@@ -223,6 +224,12 @@ def test_command(dataset, tmp_path, capsys):
     (folder / f"{IDS[1]}.png").unlink()
     assert main(["check", str(dataset.folder), "--splits", "val", "--saliency", str(folder), "--workers", "1"]) == 1
     assert "1 images cannot be used:" in capsys.readouterr().err
+
+
+def test_the_manifest_names_the_code_of_the_step(dataset, tmp_path):
+    """The same digest as the workflow's: edits of comments leave maps valid, edits of any covered module do not."""
+    run(dataset, tmp_path / "maps")
+    assert read_json(tmp_path / "maps" / "settings.json")["code_sha256"] == step_digest("getam.data.saliency.maps")
 
 
 def test_unreadable_photograph(dataset, tmp_path):

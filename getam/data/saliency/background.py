@@ -63,7 +63,7 @@ def segment_saliency(segments: np.ndarray, lab: np.ndarray) -> np.ndarray:
 
 
 def adjacent_pairs(segments: np.ndarray) -> np.ndarray:
-    """int (M, 2), sorted: the pairs of superpixels that touch at an edge or a corner of a pixel, the smaller index first."""
+    """int (M, 2), sorted: pairs of superpixels that touch at an edge or a corner of a pixel, smaller index first."""
     touching = [
         (segments[:, :-1], segments[:, 1:]),
         (segments[:-1], segments[1:]),

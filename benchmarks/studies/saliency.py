@@ -1,12 +1,12 @@
-"""How well the training-free maps agree with masks and with U2-Net's maps.
+"""Agreement of the saliency maps made without training with masks and with U2-Net's maps.
 
     python -m benchmarks.studies.saliency --voc DATASET --samples FOLDER --shapes DATASET --sheet PNG
 
-DATASET is what `getam prepare` has written; a pixel of any class is salient, unknown ones do not count. FOLDER holds
-images/ and u2netp_pred/, whose maps are cut at one half. As usual in the saliency literature: the mean absolute error,
-and the largest F-measure (beta^2 = 0.3) over 256 thresholds, precision and recall being averaged over the images; and
-the IoU over all pixels, at the one threshold that is best for all maps and at each map's Otsu threshold, which is what
-training would see.
+DATASET is a folder written by `getam prepare`; pixels of every class are salient, unknown pixels are left out. FOLDER
+holds images/ and u2netp_pred/, whose maps are thresholded at one half. Reported are the measures of the saliency
+literature: the mean absolute error, and the maximal F-measure (beta^2 = 0.3) over 256 thresholds, with precision and
+recall averaged over the images; and the IoU over all pixels, at the single best threshold and at each map's Otsu
+threshold, as training would use it.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def everything(image_rgb: np.ndarray) -> np.ndarray:
 
 
 def centre(image_rgb: np.ndarray) -> np.ndarray:
-    """A Gaussian of a third of the sides."""
+    """A Gaussian whose sigma is a third of each side."""
     rows, columns = (np.linspace(-1, 1, length) for length in image_rgb.shape[:2])
     return np.exp(-(rows[:, None] ** 2 + columns**2) / (2 * (2 / 3) ** 2)).astype(np.float32)
 
@@ -80,7 +80,7 @@ def score(method: Callable[[np.ndarray], np.ndarray], truth: Truth) -> dict[str,
         recalls.append(hits / max(hits[-1], 1))
         intersection += hits
         union += all_pixels + hits[-1] - hits
-        # A map of one value has no threshold of its own.
+        # Otsu's threshold of a map of one value would call nothing salient.
         cut = (whole if method is everything else binarise(np.rint(255 * whole).astype(np.uint8), OTSU))[known] > 0
         overlap += (cut & salient).sum(), (cut | salient).sum()
     precision, recall = np.mean(precisions, 0), np.mean(recalls, 0)
@@ -96,7 +96,7 @@ def score(method: Callable[[np.ndarray], np.ndarray], truth: Truth) -> dict[str,
 
 
 def sheet_rows(truth: Truth, number: int) -> list:
-    """For `draw_sheet`: so many images, evenly chosen."""
+    """Rows of `draw_sheet` for `number` evenly spaced images."""
     pictures, rows = list(truth), []
     for i in np.linspace(0, len(pictures) - 1, number).astype(int):
         image, salient, _ = pictures[i]
@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--shapes", type=Path)
     parser.add_argument("--samples", type=Path)
     parser.add_argument("--split", default="val", help="of the data sets (%(default)s)")
-    parser.add_argument("--limit", type=int, default=10**6, help="images of each at most")
+    parser.add_argument("--limit", type=int, default=10**6, help="at most so many images of each")
     parser.add_argument("--sheet", type=Path, help="PNG to write")
     options = parser.parse_args()
     if not (options.voc or options.shapes or options.samples):

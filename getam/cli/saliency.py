@@ -1,11 +1,13 @@
-"""`getam saliency`: what stands out, for every image of a prepared data set."""
+"""`getam saliency`: a saliency map of every image of a prepared data set."""
 
 import argparse
 from pathlib import Path
 
-from getam.cli.options import HelpFormatter, add_workers
+from getam.cli.fetch import FOLDER
+from getam.cli.options import HelpFormatter, add_device, add_workers
 from getam.data.dataset import open_dataset
-from getam.data.saliency.maps import KEEP, OTSU, SOURCES, SaliencySettings, make_saliency
+from getam.data.saliency.maps import DEFAULT_THRESHOLDS, KEEP, OTSU, SOURCES, SaliencySettings, make_saliency
+from getam.data.saliency.onnx_models import MODELS
 from getam.utils.progress import progress
 
 
@@ -14,30 +16,36 @@ def add(commands) -> None:
     default = SaliencySettings()
     parser = commands.add_parser(
         "saliency",
-        help="a map of what stands out, for every image",
-        description="Writes <id>.png, 8 bits, of the image's size, for every image; an interrupted run is taken up "
-        "again. Training takes a pixel as salient where the map is above 0.",
+        help="compute a saliency map of every image",
+        description="Writes <id>.png, 8 bits, of the image's size, for every image; resumes an interrupted run. "
+        "Training takes a pixel as salient where the map is above 0.",
         formatter_class=HelpFormatter,
     )
-    parser.add_argument("dataset", type=Path, help="folder that `getam prepare` has written")
+    parser.add_argument("dataset", type=Path, help="folder written by `getam prepare`")
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder for <id>.png")
-    parser.add_argument("--splits", nargs="+", help="of these splits (default: all)")
+    parser.add_argument("--splits", nargs="+", help="splits (default: all)")
     parser.add_argument(
         "--source",
         choices=SOURCES,
         default=default.source,
-        help="background: contrast to what lies along the image's border, on superpixels; border: colours unlike the "
-        "border's, for tiny images; u2net: a network, needs --path; folder: maps that are there, needs --path; truth: "
-        "the masks, for studies of what saliency costs",
+        help=f"{', '.join(MODELS)}: a network; background: contrast to the image's border, on superpixels; border: the "
+        "same on pixels, for tiny images; authors, pfan: published maps, --path needed; folder: maps of your own, "
+        "--path needed; truth: the masks, an upper bound for studies",
     )
-    parser.add_argument("--path", type=Path, help="u2net: its ONNX file; folder: where <id>.png lie, at any depth")
+    parser.add_argument(
+        "--path",
+        type=Path,
+        help="network: its ONNX file (default: where `getam fetch SOURCE` puts it); "
+        "authors, pfan, folder: the folder of <id>.png, at any depth",
+    )
     parser.add_argument(
         "--threshold",
         type=_threshold,
         help=f"0..254: values above it are salient; {OTSU}: a threshold for each map; {KEEP}: the maps stay graded "
-        f"(default: {OTSU}, but 127 for u2net and {KEEP} for folder and truth)",
+        f"(default: {', '.join(f'{source} {value}' for source, value in DEFAULT_THRESHOLDS.items())})",
     )
     add_workers(parser)
+    add_device(parser)
     parser.set_defaults(run=_run)
 
 
@@ -46,10 +54,13 @@ def _threshold(text: str) -> int | str:
 
 
 def _run(options: argparse.Namespace) -> None:
-    settings = SaliencySettings(options.source, options.path, options.threshold)
+    path = options.path
+    if path is None and options.source in MODELS:
+        path = FOLDER / MODELS[options.source].file
+    settings = SaliencySettings(options.source, path, options.threshold)
     dataset = open_dataset(options.dataset)
     splits = options.splits or list(dataset.splits)
-    maps = make_saliency(dataset, splits, options.output, settings, options.workers)
+    maps = make_saliency(dataset, splits, options.output, settings, options.workers, options.device)
     total = len({name for split in splits for name in dataset.split(split).ids})
     count = sum(1 for _ in progress(maps, total=total, desc="saliency", unit="image"))
     print(f"{count} maps in {options.output}")

@@ -1,5 +1,6 @@
 """The machine that computes a result: its processor or GPU, and the peak memory."""
 
+import os
 import platform
 import resource
 import sys
@@ -47,6 +48,45 @@ def choose_device(device: str = "auto", index: int = 0) -> "torch.device":
 
 def _lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
+
+
+def available_memory(root: Path = Path("/")) -> int:
+    """Bytes that this process may still allocate: what the machine has free, or less where a control group limits it.
+
+    Clusters and containers limit memory by control groups. Page cache counts as free, in both.
+
+    Args:
+        root: folder that holds proc and sys.
+    """
+    for line in _lines(root / "proc/meminfo"):
+        if line.startswith("MemAvailable:"):
+            limits = [int(line.split()[1]) * 2**10]
+            break
+    else:
+        limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for line in _lines(root / "proc/self/cgroup"):
+        number, controllers, path = line.split(":", 2)
+        if number == "0":  # version 2
+            top, names = root / "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            top = root / "sys/fs/cgroup/memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        folder = top / path.lstrip("/")
+        # Any ancestor may have the limit; in a container the path may name folders outside it.
+        limits += [_group_memory(place, *names) for place in (folder, *folder.parents) if place.is_relative_to(top)]
+    return max(0, min(limits))
+
+
+def _group_memory(folder: Path, limit: str, usage: str, cache: str) -> int:
+    """Bytes that a control group may still take; a large number where it has no limit."""
+    found = _lines(folder / limit)
+    used = _lines(folder / usage)
+    if not used or not found or found[0] == "max":
+        return sys.maxsize
+    statistics = dict(line.split() for line in _lines(folder / "memory.stat"))
+    return int(found[0]) - int(used[0]) + int(statistics.get(cache, 0))
 
 
 def peak_resident() -> float:

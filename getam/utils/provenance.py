@@ -2,14 +2,12 @@
 
 import ast
 import hashlib
-import inspect
 import os
 import platform
 import subprocess
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 
 _PACKAGE, _FOLDER = "getam", Path(__file__).parents[1]
 # Modules, and rooms of modules, that no result depends on: they check, report and move files.
@@ -27,11 +25,6 @@ def file_digest(path: Path) -> str:
     """sha256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def code_digest(*modules: ModuleType) -> str:
-    """sha256 of the source of some modules, so that outputs of another version are recognised as stale."""
-    return hashlib.sha256("".join(inspect.getsource(module) for module in modules).encode()).hexdigest()
 
 
 def versions(*packages: str) -> dict[str, str]:

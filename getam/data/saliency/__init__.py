@@ -1,4 +1,7 @@
-"""Saliency maps: computed without training (`background`), by U2-Net (`u2net`), or read from a folder (`maps`)."""
+"""Saliency maps: computed by a network (`network`, `onnx_models`) or without training (`background`), or copied.
+
+`maps` writes them for the splits of a data set.
+"""
 
 import lazy_loader
 

@@ -1,7 +1,7 @@
-"""Saliency without training: what differs from what lies along the image's border.
+"""Saliency without training, by contrast to the image's border.
 
 `background_saliency` is Saliency Optimization from Robust Background Detection (Zhu, Liang, Wei, Sun; CVPR 2014).
-`border_saliency` compares pixels and the texture around them, for images too small to be cut into superpixels.
+`border_saliency` compares pixels and the texture around them, for images too small for superpixels.
 """
 
 import numpy as np
@@ -14,19 +14,19 @@ from skimage.segmentation import slic
 
 _LONG_SIDE = 400  # pixels; larger images are shrunk first
 _PIXELS_PER_SUPERPIXEL = 450
-_COMPACTNESS = 20.0  # of SLIC, Lab units; the paper names none, and scikit-image's 10 measures worse on VOC
+_COMPACTNESS = 20.0  # of SLIC, Lab units; the paper gives no value, and scikit-image's 10 measures worse on VOC
 _SIGMA_CLR = 10.0  # Lab units, section 3
 _SIGMA_BNDCON = 1.0  # section 4
 _SIGMA_SPA = 0.25  # of the image's sides, section 4
 _MU = 0.1  # section 5
-# Of the shorter side: the smoothing of colours, of textures and of the result, and the strip along a side.
+# Fractions of the shorter side: sigma of colours, of textures and of the result; width of the strip along a side.
 _COLOUR, _TEXTURE, _RESULT, _STRIP = 0.01, 0.04, 0.03, 1 / 12
 
 
 def background_saliency(image_rgb: np.ndarray) -> np.ndarray:
     """float32 (H, W) in 0..1 of uint8 (H, W, 3): the optimum of the paper's section 5, on superpixels.
 
-    An image without any contrast has none of it: 0 everywhere.
+    0 everywhere in an image without contrast.
     """
     image = _shrunk(image_rgb)
     count = max(2, image.shape[0] * image.shape[1] // _PIXELS_PER_SUPERPIXEL)
@@ -39,7 +39,7 @@ def segment_saliency(segments: np.ndarray, lab: np.ndarray) -> np.ndarray:
     """The saliency of each superpixel, float64 (N,) in 0..1.
 
     Args:
-        segments: whole numbers 0..N-1, (H, W).
+        segments: index 0..N-1 of each pixel's superpixel, (H, W).
         lab: the image in CIE-Lab, (H, W, 3).
     """
     count = int(segments.max()) + 1
@@ -55,15 +55,15 @@ def segment_saliency(segments: np.ndarray, lab: np.ndarray) -> np.ndarray:
     background = 1 - np.exp(-(boundary_connectivity(pairs, d_app, at_border) ** 2) / (2 * _SIGMA_BNDCON**2))
     d_spa = np.linalg.norm(places[:, None] - places[None], axis=-1)
     contrast = (d_app * np.exp(-(d_spa**2) / (2 * _SIGMA_SPA**2))) @ background  # wCtr, section 4
-    # As the background's weights they are to lie in 0..1. Not in the paper: what is below the average says nothing for
-    # an object; without this the error on VOC is larger and the masks are the same.
+    # In 0..1, like the background weights. Not in the paper: values below the mean become 0, which lowers the error on
+    # VOC and leaves the masks at Otsu's threshold as they are.
     foreground = _stretched(contrast)
     foreground[foreground < foreground.mean()] = 0
     return _stretched(optimise(pairs, d_app, background, foreground))
 
 
 def adjacent_pairs(segments: np.ndarray) -> np.ndarray:
-    """Whole numbers (M, 2), ascending: the superpixels that touch, at an edge or at a corner of a pixel."""
+    """int (M, 2), sorted: pairs of superpixels that touch at an edge or a corner of a pixel, smaller index first."""
     touching = [
         (segments[:, :-1], segments[:, 1:]),
         (segments[:-1], segments[1:]),
@@ -78,12 +78,12 @@ def adjacent_pairs(segments: np.ndarray) -> np.ndarray:
 def boundary_connectivity(pairs: np.ndarray, d_app: np.ndarray, at_border: np.ndarray) -> np.ndarray:
     """BndCon of each superpixel, (N,): Len_bnd / sqrt(Area), section 3.
 
-    The geodesic distance is that of the graph of adjacent superpixels in which those at the border are joined as well.
+    The geodesic distance is measured on the graph of adjacent superpixels, with all superpixels at the border joined.
     """
     border = np.flatnonzero(at_border)
     joined = np.stack(np.triu_indices(len(border), 1), -1)
     edges = np.unique(np.concatenate([pairs, border[joined]]), axis=0)
-    # A zero would be no edge at all.
+    # A sparse graph takes a weight of 0 for a missing edge.
     weights = np.maximum(d_app[edges[:, 0], edges[:, 1]], 1e-9)
     graph = coo_array((weights, (edges[:, 0], edges[:, 1])), shape=d_app.shape).tocsr()
     similar = np.exp(-(dijkstra(graph, directed=False) ** 2) / (2 * _SIGMA_CLR**2))
@@ -94,8 +94,8 @@ def optimise(pairs: np.ndarray, d_app: np.ndarray, background: np.ndarray, foreg
     """The minimum over s of sum w_bg s^2 + sum w_fg (s - 1)^2 + sum w_ij (s_i - s_j)^2, section 5.
 
     Args:
-        pairs: (M, 2), over which the last sum goes.
-        d_app: (N, N).
+        pairs: (M, 2), the pairs i, j of the last sum.
+        d_app: colour distance of each pair of superpixels, (N, N).
         background, foreground: w_bg and w_fg, (N,).
     """
     first, second = pairs.T
@@ -106,18 +106,18 @@ def optimise(pairs: np.ndarray, d_app: np.ndarray, background: np.ndarray, foreg
 
 
 def border_saliency(image_rgb: np.ndarray) -> np.ndarray:
-    """float32 (H, W) in 0..1 of uint8 (H, W, 3): how unlike the border a pixel's colour and the texture around it are.
+    """float32 (H, W) in 0..1 of uint8 (H, W, 3): how far a pixel's colour and texture are from those of the border.
 
-    A pixel is described by its smoothed CIE-Lab values and their standard deviations around it. For each side of the
-    image the Mahalanobis distance to the pixels of a strip along it; their sum without the largest, so that an object
-    that covers one side may still stand out from the other three.
+    A pixel's features are its smoothed CIE-Lab values and their local standard deviations. The result is the sum of the
+    Mahalanobis distances to the strips along the four sides, without the largest one, so that an object that covers one
+    side is still compared with the other three.
     """
     image = _shrunk(image_rgb)
     lab, side = rgb2lab(image), min(image.shape[:2])
-    described = np.concatenate([_smoothed(lab, _COLOUR * side), _deviation(lab, _TEXTURE * side)], -1)
+    features = np.concatenate([_smoothed(lab, _COLOUR * side), _deviation(lab, _TEXTURE * side)], -1)
     width = max(1, round(_STRIP * side))
-    strips = (described[:width], described[-width:], described[:, :width], described[:, -width:])
-    distances = np.stack([_mahalanobis(described, strip.reshape(-1, described.shape[-1])) for strip in strips])
+    strips = (features[:width], features[-width:], features[:, :width], features[:, -width:])
+    distances = np.stack([_mahalanobis(features, strip.reshape(-1, features.shape[-1])) for strip in strips])
     combined = _smoothed((distances.sum(0) - distances.max(0))[..., None], _RESULT * side)[..., 0]
     return _resized(_stretched(combined), image_rgb.shape[:2])
 
@@ -132,7 +132,7 @@ def _deviation(values: np.ndarray, sigma: float) -> np.ndarray:
 
 def _mahalanobis(values: np.ndarray, sample: np.ndarray) -> np.ndarray:
     mean = sample.mean(0)
-    # A strip of one colour has no covariance; a few Lab units are noise.
+    # The covariance of a strip of one colour is singular: 3 Lab units of noise are added.
     covariance = (sample - mean).T @ (sample - mean) / len(sample) + 9 * np.eye(len(mean))
     difference = values - mean
     return np.sqrt(np.einsum("hwi,ij,hwj->hw", difference, np.linalg.inv(covariance), difference))

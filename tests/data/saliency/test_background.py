@@ -33,7 +33,7 @@ def overlap(saliency: np.ndarray, truth: np.ndarray) -> float:
 
 
 def textured_disc(centre: tuple[int, int], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Both the disc, of radius 35, and the ground of 160 x 240 pixels are waves of colour under noise."""
+    """A disc of radius 35 on a ground of 160 x 240 pixels; both are waves of colour with noise."""
     rows, columns = np.mgrid[:160, :240]
     inside = (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 < 35**2
     waves = np.sin(columns / 5), np.sin((rows + columns) / 7), np.cos(rows / 6)
@@ -57,7 +57,7 @@ def test_range_and_repetition(method):
     assert np.array_equal(method(image), saliency)
 
 
-# The border's contrast is smoothed, which makes a disc larger than it is.
+# border_saliency smooths its result, which enlarges the disc.
 BOUNDS = pytest.mark.parametrize(("method", "bound"), [(background_saliency, 0.8), (border_saliency, 0.75)])
 
 
@@ -70,8 +70,8 @@ def test_a_textured_disc_is_found(method, bound):
 
 @BOUNDS
 def test_a_disc_at_the_border_is_found(method, bound):
-    """Some threshold always cuts it out, Otsu's mostly: a disc that is partly background itself lends the ground around
-    it some contrast, which Otsu's threshold may take in.
+    """Some threshold always separates the disc, mostly Otsu's: the strip at the border contains a part of the disc,
+    which gives the ground around it some contrast.
     """
     at_otsu = []
     for column, seed in np.ndindex(4, 3):
@@ -127,7 +127,7 @@ def test_boundary_connectivity():
 
 
 def test_optimum():
-    """No step from the optimum lowers the sum of the paper's section 5, and its gradient there is zero."""
+    """No step from the optimum lowers the energy of the paper's section 5, and its gradient there is zero."""
     generator = np.random.default_rng(2)
     count = 9
     pairs = np.array([(i, j) for i in range(count) for j in range(i + 1, count) if generator.random() < 0.5])
@@ -155,7 +155,7 @@ def test_mirrored(method):
 
 @pytest.mark.parametrize(("method", "bound"), [(background_saliency, 0.24), (border_saliency, 0.26)])
 def test_photographs(photographs, method, bound):
-    """Nearer to U2-Net's maps, on average, than a Gaussian in the centre (0.43) and everything (0.74) are."""
+    """Nearer to U2-Net's maps, on average, than a Gaussian in the centre (0.43) and an all-salient map (0.74)."""
     folder, errors = photographs / "saliency_samples", []
     for path in sorted((folder / "images").iterdir()):
         image = read_image(path)

@@ -1,23 +1,26 @@
-"""The saliency stage: every source, thresholds, what is kept of an interrupted run, and what is refused."""
+"""The saliency stage: every source, thresholds, resuming, and refused input."""
 
+import hashlib
 import os
 from pathlib import Path
 
 import numpy as np
-import onnx
+import onnxruntime
 import pytest
-from onnx import TensorProto, helper
-from PIL import Image
 
 from getam.cli.command import main
 from getam.data import shapes
 from getam.data.dataset import DataSet, open_dataset
 from getam.data.images import read_image, read_mask, write_grey
+from getam.data.saliency import maps
 from getam.data.saliency.background import background_saliency
 from getam.data.saliency.maps import SaliencySettings, binarise, make_saliency
-from getam.data.saliency.u2net import u2net_saliency
+from getam.data.saliency.network import network_saliency
+from getam.data.saliency.onnx_models import MODELS
 from getam.data.shapes import ShapesSettings
 from getam.utils.files import read_json
+from getam.utils.provenance import step_digest
+from tests.helpers.onnx_networks import write_network
 
 IDS = ("val_00000", "val_00001", "val_00002")
 
@@ -29,29 +32,7 @@ def dataset(tmp_path) -> DataSet:
 
 @pytest.fixture
 def model(tmp_path) -> Path:
-    """A network whose first output is the red channel, the second the green."""
-    return write_model(tmp_path / "model.onnx", 320)
-
-
-def write_model(path: Path, side: int) -> Path:
-    def constant(name: str, value: int):
-        return helper.make_tensor(name, TensorProto.INT64, [1], [value])
-
-    nodes = [
-        helper.make_node("Slice", ["image", "start0", "end0", "axis"], ["red"]),
-        helper.make_node("Slice", ["image", "end0", "end1", "axis"], ["green"]),
-    ]
-    numbers = [constant("start0", 0), constant("end0", 1), constant("end1", 2), constant("axis", 1)]
-    shape, out = [1, 3, side, side], [1, 1, side, side]
-    graph = helper.make_graph(
-        nodes,
-        "channels",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, out) for name in ("red", "green")],
-        numbers,
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
-    return path
+    return write_network(tmp_path / "model.onnx", 320)
 
 
 def run(dataset: DataSet, folder: Path, *splits: str, workers: int = 1, **settings) -> list[str]:
@@ -78,35 +59,97 @@ def test_the_truth_itself(dataset, tmp_path):
         run(dataset, tmp_path, source="truth")
 
 
-def test_u2net(model):
-    """Against the same steps on the red channel, which the network hands through."""
-    generator = np.random.default_rng(0)
-    image = np.asarray(Image.fromarray(generator.integers(0, 200, (6, 8, 3), np.uint8)).resize((90, 70)))
-    found = u2net_saliency(image, model)
-    assert found.shape == (70, 90)
-    assert found.dtype == np.float32
-    small = np.asarray(Image.fromarray(image).resize((320, 320), Image.Resampling.BILINEAR), np.float64)
-    red = (small[..., 0] / small.max() - 0.485) / 0.229
-    red = ((red - red.min()) / (red.max() - red.min())).astype(np.float32)
-    expected = np.asarray(Image.fromarray(red).resize((90, 70), Image.Resampling.BILINEAR))
-    assert np.abs(found - expected).max() < 1e-5
-    assert not u2net_saliency(np.full((5, 5, 3), 9, np.uint8), model).any()
-
-
-def test_u2net_of_a_data_set(dataset, model, tmp_path):
+def test_a_network_on_a_data_set(dataset, model, tmp_path):
     assert len(run(dataset, tmp_path / "maps", source="u2net", path=model, workers=2)) == 3
-    values = np.unique(read_mask(tmp_path / "maps" / f"{IDS[0]}.png"))
-    assert set(values) == {0, 255}
+    for name in IDS:
+        saliency = network_saliency(read_image(dataset.split("val").image(name)), MODELS["u2net"], model)
+        expected = np.where(np.rint(255 * saliency) > 127, 255, 0)
+        assert np.array_equal(read_mask(tmp_path / "maps" / f"{name}.png"), expected)
+        assert set(np.unique(expected)) == {0, 255}
 
 
 def test_bad_models(dataset, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no ONNX file .*none\.onnx; `getam fetch u2net` brings it"):
-        run(dataset, tmp_path / "a", source="u2net", path=tmp_path / "none.onnx")
+    for source in MODELS:
+        with pytest.raises(FileNotFoundError, match=rf"no ONNX file .*none\.onnx; `getam fetch {source}` downloads it"):
+            run(dataset, tmp_path / "a", source=source, path=tmp_path / "none.onnx")
     (tmp_path / "page.onnx").write_text("<html>")
-    with pytest.raises(ValueError, match=r"page\.onnx is no ONNX file"):
+    with pytest.raises(ValueError, match=r"page\.onnx is not an ONNX file"):
         run(dataset, tmp_path / "b", source="u2net", path=tmp_path / "page.onnx")
     with pytest.raises(ValueError, match=r"small\.onnx cannot be run on \(1, 3, 320, 320\)"):
-        run(dataset, tmp_path / "c", source="u2net", path=write_model(tmp_path / "small.onnx", 64))
+        run(dataset, tmp_path / "c", source="u2net", path=write_network(tmp_path / "small.onnx", 64))
+
+
+def test_maps_of_another_model_are_stale(dataset, model, tmp_path, caplog):
+    """The manifest names the source and the weights; the same weights elsewhere leave the maps valid."""
+    folder, moved = tmp_path / "maps", tmp_path / "elsewhere" / "network.onnx"
+    run(dataset, folder, source="u2net", path=model)
+    manifest = read_json(folder / "complete-val.json")
+    assert manifest["settings"] == {
+        "source": "u2net",
+        "threshold": 127,
+        "model_sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
+    }
+    assert manifest["versions"]["onnxruntime"] == onnxruntime.__version__
+    assert "model.onnx is not the published u2net.onnx" in caplog.text
+    kept = folder / f"{IDS[0]}.png"
+    os.utime(kept, (1, 1))
+    moved.parent.mkdir()
+    moved.write_bytes(model.read_bytes())
+    run(dataset, folder, source="u2net", path=moved)
+    assert kept.stat().st_mtime == 1
+    # Other weights, and the same weights by another name of the source.
+    for source, gain in (("u2net", -2.0), ("u2netp", -2.0)):
+        os.utime(kept, (1, 1))
+        run(dataset, folder, source=source, path=write_network(model, 320, gain))
+        assert kept.stat().st_mtime > 1
+        assert read_json(folder / "complete-val.json")["settings"]["source"] == source
+
+
+def test_sources_without_a_network_do_not_depend_on_onnxruntime(dataset, tmp_path):
+    run(dataset, tmp_path / "maps", source="border")
+    manifest = read_json(tmp_path / "maps" / "complete-val.json")
+    assert manifest["settings"] == {"source": "border", "path": None, "threshold": "otsu"}
+    assert "onnxruntime" not in manifest["versions"]
+
+
+@pytest.mark.parametrize(
+    ("source", "free", "processes", "threads"),
+    [("birefnet", 31, 4, 2), ("birefnet", 15, 2, 4), ("birefnet", 3, 1, 8), ("isnet", 31, 8, 1), ("border", 1, 8, 1)],
+)
+def test_memory_bounds_the_processes(source, free, processes, threads, monkeypatch, tmp_path):
+    """Of eight workers with `free` GiB of memory; the network's threads use the other cores."""
+    asked = []
+
+    def record(function, jobs, workers):
+        asked.append((workers, function.args[1]))
+        return iter(())
+
+    dataset = shapes.prepare(tmp_path / "shapes", ShapesSettings(train=1, val=9, test=1))
+    monkeypatch.setattr(maps, "map_unordered", record)
+    monkeypatch.setattr(maps, "available_memory", lambda: free * 2**30)
+    model = write_network(tmp_path / "model.onnx", 64) if source in MODELS else None
+    run(dataset, tmp_path / "maps", source=source, path=model, workers=8)
+    assert asked == [(processes, threads)]
+
+
+def test_one_process_uses_the_gpu(dataset, monkeypatch, tmp_path):
+    monkeypatch.setattr(maps, "uses_gpu", lambda device: device == "auto")
+    settings = SaliencySettings("u2net", tmp_path)
+    assert maps._processes(settings, 8, "auto") == 1
+    assert maps._processes(settings, 8, "cpu") > 1
+
+
+@pytest.mark.parametrize(("source", "threshold"), [("authors", None), ("pfan", 127)])
+def test_published_maps(dataset, tmp_path, source, threshold):
+    """Copied like those of a folder, but the manifest has their name; PFAN's graded maps are thresholded."""
+    ramp = np.tile(np.arange(0, 256, 4, np.uint8), (64, 1))
+    for name in IDS:
+        write_grey(tmp_path / "theirs" / f"{name}.png", ramp)
+    run(dataset, tmp_path / "ours", source=source, path=tmp_path / "theirs")
+    expected = ramp if threshold is None else np.where(ramp > threshold, 255, 0)
+    assert np.array_equal(read_mask(tmp_path / "ours" / f"{IDS[0]}.png"), expected)
+    settings = read_json(tmp_path / "ours" / "complete-val.json")["settings"]
+    assert (settings["source"], settings["path"]) == (source, str(tmp_path / "theirs"))
 
 
 def test_folder(dataset, tmp_path):
@@ -123,7 +166,7 @@ def test_folder(dataset, tmp_path):
     write_grey(tmp_path / "theirs" / "test_00000.png", maps[IDS[0]])
     run(dataset, tmp_path / "ours", "test", source="folder", path=tmp_path / "theirs")
     assert len(list((tmp_path / "ours").glob("*.png"))) == 4
-    # A changed original is taken over: nothing is kept.
+    # A changed original is copied again.
     write_grey(tmp_path / "theirs" / "0" / f"{IDS[0]}.png", maps[IDS[1]])
     run(dataset, tmp_path / "ours", source="folder", path=tmp_path / "theirs", threshold=99)
     assert np.array_equal(read_mask(tmp_path / "ours" / f"{IDS[0]}.png"), (maps[IDS[1]] > 99) * 255)
@@ -146,11 +189,11 @@ def test_bad_folders(dataset, tmp_path):
         run(dataset, tmp_path / "ours", source="folder", path=theirs)
 
 
-def test_maps_are_not_made_where_they_come_from(dataset, tmp_path):
+def test_output_inside_the_source_folder_is_refused(dataset, tmp_path):
     folder = tmp_path / "maps"
     run(dataset, folder, threshold="keep")
     for output in (folder, folder / "cut"):
-        with pytest.raises(ValueError, match="is, or lies in, the folder of the maps"):
+        with pytest.raises(ValueError, match="is inside the source folder"):
             run(dataset, output, source="folder", path=folder, threshold=127)
     assert len(list(folder.glob("*.png"))) == 3
 
@@ -166,7 +209,7 @@ def test_thresholds():
         assert not binarise(np.full((4, 4), value, np.uint8), "otsu").any()
 
 
-def test_an_interrupted_run_is_taken_up(dataset, tmp_path):
+def test_resumes(dataset, tmp_path):
     folder = tmp_path / "saliency"
     jobs = make_saliency(dataset, ["val"], folder, SaliencySettings())
     kept = next(jobs)
@@ -176,12 +219,12 @@ def test_an_interrupted_run_is_taken_up(dataset, tmp_path):
     assert len(run(dataset, folder)) == 3
     assert kept.stat().st_mtime == 1
     content = kept.read_bytes()
-    # Another split: what is there stays.
+    # Another split: existing maps stay.
     run(dataset, folder, "test")
     assert kept.stat().st_mtime == 1
     assert len(list(folder.glob("*.png"))) == 4
     assert {path.name for path in folder.glob("complete-*")} == {"complete-val.json", "complete-test.json"}
-    # Other settings, other data: everything anew.
+    # Other settings, other data: all maps are recomputed.
     run(dataset, folder, threshold=3)
     assert not (folder / "complete-test.json").exists()
     assert kept.stat().st_mtime > 1
@@ -201,9 +244,9 @@ def test_a_folder_with_other_pictures_is_left_alone(dataset, tmp_path):
 
 def test_bad_settings(tmp_path):
     for settings, message in (
-        ({"source": "magic"}, "source: expected one of background, border, u2net, folder, truth, got 'magic'"),
-        ({"source": "u2net"}, "path: source 'u2net' needs one"),
-        ({"path": tmp_path}, "path: source 'background' has none"),
+        ({"source": "magic"}, "source: expected one of authors, pfan, u2net, .*, folder, truth, got 'magic'"),
+        *(({"source": name}, f"path: source '{name}' needs one") for name in (*MODELS, "authors", "pfan", "folder")),
+        ({"path": tmp_path}, "path: source 'background' takes none"),
         ({"threshold": 255}, "threshold: expected 0..254, otsu or keep, got 255"),
         ({"threshold": "half"}, "threshold: expected 0..254, otsu or keep, got 'half'"),
     ):
@@ -223,6 +266,24 @@ def test_command(dataset, tmp_path, capsys):
     (folder / f"{IDS[1]}.png").unlink()
     assert main(["check", str(dataset.folder), "--splits", "val", "--saliency", str(folder), "--workers", "1"]) == 1
     assert "1 images cannot be used:" in capsys.readouterr().err
+
+
+def test_the_manifest_names_the_code_of_the_step(dataset, tmp_path):
+    """The same digest as the workflow's: edits of comments leave maps valid, edits of any covered module do not."""
+    run(dataset, tmp_path / "maps")
+    assert read_json(tmp_path / "maps" / "settings.json")["code_sha256"] == step_digest("getam.data.saliency.maps")
+
+
+def test_command_finds_a_fetched_network(dataset, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = ["saliency", str(dataset.folder), "--output", "maps", "--splits", "val", "--workers", "1"]
+    assert main([*command, "--source", "isnet"]) == 1
+    message = "no ONNX file resources/archives/isnet-general-use.onnx; `getam fetch isnet` downloads it"
+    assert message in capsys.readouterr().err
+    write_network(tmp_path / "resources" / "archives" / "isnet-general-use.onnx", 1024)
+    assert main([*command, "--source", "isnet", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out == "3 maps in maps\n"
+    assert read_json(tmp_path / "maps" / "complete-val.json")["settings"]["source"] == "isnet"
 
 
 def test_unreadable_photograph(dataset, tmp_path):

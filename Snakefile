@@ -1,4 +1,4 @@
-# What can be asked for. How each file comes to be stands in workflow/rules/, what can be changed in config/.
+# The targets. workflow/rules/ has the rules of each stage, config/ the settings that can be changed.
 #
 #   snakemake                                        the main table, results/voc_val_miou.csv
 #   snakemake results/voc_val_miou/voc_deit.csv      one row of it
@@ -6,15 +6,28 @@
 #   snakemake results/paper.csv                      every number of the paper
 #   snakemake results/report.html                    the page: the tables of `report` (config/config.yaml)
 #   snakemake --configfile config/demo.yaml          the drawn data set, in minutes
-from snakemake.utils import min_version
+from snakemake.common.configfile import load_configfile
+from snakemake.utils import min_version, update_config
 
 min_version("9.20")
 
 
-configfile: f"{workflow.basedir}/config/config.yaml"
-configfile: f"{workflow.basedir}/config/recipes.yaml"
-configfile: f"{workflow.basedir}/config/experiments.yaml"
-configfile: f"{workflow.basedir}/config/paper.yaml"
+# Not workflow.basedir: that is the user's own workflow where this one is used as a module.
+HERE = str(workflow.current_basedir)
+
+
+configfile: f"{HERE}/config/config.yaml"
+configfile: f"{HERE}/config/recipes.yaml"
+configfile: f"{HERE}/config/experiments.yaml"
+configfile: f"{HERE}/config/paper.yaml"
+
+
+# Snakemake skips these files where a module is given a `config:`, which then names only the settings that differ.
+defaults = {}
+for name in ("config", "recipes", "experiments", "paper"):
+    update_config(defaults, load_configfile(f"{HERE}/config/{name}.yaml"))
+update_config(defaults, config)
+config.update(defaults)
 
 
 container: config["container"]
@@ -37,5 +50,5 @@ include: "workflow/rules/saliency.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/evaluate.smk"
-include: "workflow/rules/study.smk"
+include: "workflow/rules/tables.smk"
 include: "workflow/rules/report.smk"

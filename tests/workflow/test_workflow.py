@@ -17,6 +17,7 @@ import pytest
 import torch
 import yaml
 
+from getam.config.tables import Row
 from tests.helpers.small_workflow import ROOT, command, environment, snakemake
 
 pytest.importorskip("snakemake")
@@ -184,23 +185,24 @@ def test_from_nothing_to_table_and_report_and_what_changes_mean(tmp_path, small_
     assert (stored / "results/demo/voc_val_miou.csv").read_bytes() == first
 
 
-def test_mean_spread_difference_and_state(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "workflow" / "scripts")
+def test_mean_spread_difference_and_state(tmp_path):
     scores = {"a": 0.712, "a-seed1": 0.724, "b": 0.601, "b-seed1": 0.611}
     for name, score in scores.items():
         path = tmp_path / "experiments" / name / "val" / "iou.csv"
         path.parent.mkdir(parents=True)
-        path.write_text(f"class,iou\nbackground,0.9\nmIoU,{score}\npixel accuracy,0.8\n")
-    common = {"split": "val", "score": "iou", "minus": None, "minus_runs": [], "submission": None, "state": None}
-    common |= {"experiment": "a", "runs": ["a", "a-seed1"], "tolerance": 1.0, "source": "", "note": ""}
+        summary = f"mIoU,{score}\nfrequency weighted IoU,0.7\npixel accuracy,0.8\nlabelled,1.0\n"
+        path.write_text(f"class,iou\nbackground,0.9\n{summary}")
+    common = vars(Row("near", experiment="a", tolerance=1.0, paper=71.0))
+    seeds = ["a", "a-seed1"]
     rows = [
-        {**common, "row": "near", "paper": 71.0},
-        {**common, "row": "far", "paper": 73.0},
-        {**common, "row": "of our own", "paper": None},
-        {**common, "row": "difference", "paper": 11.0, "minus": "b", "minus_runs": ["b", "b-seed1"]},
-        {**common, "row": "server", "paper": 72.3, "experiment": None, "runs": [], "submission": "a"},
-        {**common, "row": "never", "paper": 64.7, "experiment": None, "runs": [], "state": "not run: no network"},
+        (common, seeds, []),
+        ({**common, "row": "far", "paper": 73.0}, seeds, []),
+        ({**common, "row": "of our own", "paper": None}, seeds, []),
+        ({**common, "row": "difference", "paper": 11.0, "minus": "b"}, seeds, ["b", "b-seed1"]),
+        ({**common, "row": "server", "paper": 72.3, "experiment": None, "submission": "a"}, [], []),
+        ({**common, "row": "never", "paper": 64.7, "experiment": None, "state": "not run: no network"}, [], []),
     ]
+    rows = [{"row": row, "runs": runs, "minus_runs": minus} for row, runs, minus in rows]
     output = SimpleNamespace(csv=tmp_path / "table.csv")
     params = SimpleNamespace(experiments=tmp_path / "experiments", rows=rows, title="t")
     call = SimpleNamespace(output=_Files(output, []), params=params, log=[tmp_path / "log"])

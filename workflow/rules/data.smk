@@ -1,6 +1,9 @@
 # Archives are fetched, verified and unpacked; data sets are prepared from them (docs/data.md).
 
 
+include: "../helpers/data.smk"
+
+
 localrules:
     fetch,
 
@@ -14,10 +17,10 @@ rule fetch:
     params:
         name=lambda wildcards: FILES[wildcards.file],
         folder=subpath(output[0], parent=True),
-        registry=lambda wildcards, output: REGISTRY,
+        registry=uncompared(REGISTRY),
     shell:
-        "getam fetch {params.name} --folder {params.folder} --registry {params.registry}"
-        " --lock {params.folder}/archives.lock.yaml 2>&1 | tee {log}"
+        "getam fetch {params.name} --folder {params.folder:q} --registry {params.registry:q}"
+        " --lock {params.folder:q}/archives.lock.yaml 2>&1 | tee {log:q}"
 
 
 # Verifies again: the file may have been put there by hand.
@@ -34,13 +37,13 @@ rule unpack:
     params:
         into=lambda wildcards: config["unpack"][wildcards.archive]["into"],
         only=lambda wildcards: to_options({"only": config["unpack"][wildcards.archive].get("only")}),
-        registry=lambda wildcards, output: REGISTRY,
+        registry=uncompared(REGISTRY),
         checksums=lambda wildcards: {
             key: value for key, value in ARCHIVES[wildcards.archive].items() if key in ("size", "sha256", "md5")
         },
     shell:
-        "getam unpack {input} --into {params.into} {params.only} --manifest {output} --registry {params.registry}"
-        " --lock $(dirname {input})/archives.lock.yaml 2>&1 | tee {log}"
+        "getam unpack {input:q} --into {params.into:q} {params.only} --manifest {output:q} --registry {params.registry:q}"
+        ' --lock "$(dirname {input:q})"/archives.lock.yaml 2>&1 | tee {log:q}'
 
 
 rule prepare:
@@ -62,5 +65,5 @@ rule prepare:
         folder=subpath(output[0], parent=True),
         code=lambda wildcards: step_digest(f"getam.data.{config['datasets'][wildcards.dataset]['kind']}"),
     shell:
-        "getam prepare {params.kind} {params.root} {params.options} {params.manifests} --workers {threads}"
-        " --output {params.folder} 2>&1 | tee {log}"
+        "getam prepare {params.kind} {params.root:q} {params.options} {params.manifests} --workers {threads}"
+        " --output {params.folder:q} 2>&1 | tee {log:q}"

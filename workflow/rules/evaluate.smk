@@ -24,13 +24,13 @@ rule refine:
     params:
         folder=subpath(input.weights, parent=True),
         shard=lambda wildcards: wildcards.shard.replace("-of-", "/"),
-        experiment=experiment_of,
+        experiment=uncompared(experiment_of),
         discard="" if config["keep_probabilities"] else "--discard",
         settings=section("crf"),
         code=step_digest("getam.evaluation.masks"),
     shell:
-        "getam refine {params.folder} --split {wildcards.split} --shard {params.shard} --workers {threads}"
-        " --experiment {params.experiment:q} {params.discard} 2>&1 | tee {log}"
+        "getam refine {params.folder:q} --split {wildcards.split} --shard {params.shard} --workers {threads}"
+        " --experiment {params.experiment:q} {params.discard} 2>&1 | tee {log:q}"
 
 
 rule score:
@@ -59,7 +59,7 @@ rule score:
         what=lambda wildcards: {name: what for what, name in MASKS.items()}[wildcards.score],
         code=step_digest("getam.evaluation.scores"),
     shell:
-        "getam score {params.folder} --split {wildcards.split} --what {params.what} --workers {threads} 2>&1 | tee {log}"
+        "getam score {params.folder:q} --split {wildcards.split} --what {params.what} --workers {threads} 2>&1 | tee {log:q}"
 
 
 rule submit:
@@ -78,4 +78,4 @@ rule submit:
         folder=subpath(input.weights, parent=True),
         code=step_digest("getam.evaluation.submission"),
     shell:
-        "getam submit {params.folder} --split test --output {output} 2>&1 | tee {log}"
+        "getam submit {params.folder:q} --split test --output {output:q} 2>&1 | tee {log:q}"

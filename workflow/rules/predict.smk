@@ -25,14 +25,14 @@ rule predict:
     params:
         folder=subpath(input.weights, parent=True),
         shard=lambda wildcards: wildcards.shard.replace("-of-", "/"),
-        device=lambda wildcards, output: DEVICE,
-        experiment=experiment_of,
+        device=uncompared(DEVICE),
+        experiment=uncompared(experiment_of),
         batch=config["batch"],
         settings=section("inference"),
         code=step_digest("getam.evaluation.prediction"),
     shell:
-        "getam predict {params.folder} --split {wildcards.split} --shard {params.shard} --batch {params.batch}"
-        " --experiment {params.experiment:q} --device {params.device} 2>&1 | tee {log}"
+        "getam predict {params.folder:q} --split {wildcards.split} --shard {params.shard} --batch {params.batch}"
+        " --experiment {params.experiment:q} --device {params.device} 2>&1 | tee {log:q}"
 
 
 rule label:
@@ -55,14 +55,14 @@ rule label:
     params:
         folder=subpath(input.weights, parent=True),
         shard=lambda wildcards: wildcards.shard.replace("-of-", "/"),
-        device=lambda wildcards, output: DEVICE,
-        experiment=experiment_of,
+        device=uncompared(DEVICE),
+        experiment=uncompared(experiment_of),
         batch=config["batch"],
         settings=section("data", "recipe", "maps", "training", "inference"),
         code=step_digest("getam.evaluation.labelling"),
     shell:
-        "getam label {params.folder} --split {wildcards.split} --shard {params.shard} --batch {params.batch}"
-        " --experiment {params.experiment:q} --device {params.device} 2>&1 | tee {log}"
+        "getam label {params.folder:q} --split {wildcards.split} --shard {params.shard} --batch {params.batch}"
+        " --experiment {params.experiment:q} --device {params.device} 2>&1 | tee {log:q}"
 
 
 rule maps:
@@ -86,11 +86,11 @@ rule maps:
         runtime=config["jobs"]["predict"]["runtime"],
     params:
         folder=subpath(input.weights, parent=True),
-        device=lambda wildcards, output: DEVICE,
-        experiment=experiment_of,
+        device=uncompared(DEVICE),
+        experiment=uncompared(experiment_of),
         batch=config["batch"],
         settings=section("data", "recipe", "maps", "training", "inference"),
         code=step_digest("getam.evaluation.map_scores"),
     shell:
-        "getam maps {params.folder} --split {wildcards.split} --batch {params.batch}"
-        " --experiment {params.experiment:q} --device {params.device} 2>&1 | tee {log}"
+        "getam maps {params.folder:q} --split {wildcards.split} --batch {params.batch}"
+        " --experiment {params.experiment:q} --device {params.device} 2>&1 | tee {log:q}"

@@ -1,6 +1,9 @@
 # One page that a reader of the paper understands: tables, curves, classes, pictures, and where each came from.
 
 
+include: "../helpers/report.smk"
+
+
 localrules:
     history,
     classes,
@@ -107,7 +110,7 @@ rule run_page:
     params:
         code=[digest_of("run_page.py"), step_digest("getam.utils.html")],
         experiment=lambda wildcards, input: Path(input.provenance).with_name("experiment.yaml"),
-        benchmarks=f"{config['pathvars']['results']}/benchmarks",
+        benchmarks=f"{RESULTS}/benchmarks",
     script:
         "../scripts/run_page.py"
 

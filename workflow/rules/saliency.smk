@@ -1,6 +1,9 @@
 # A map of what stands out, for every image that a network is taught with, or whose pseudo labels are scored.
 
 
+include: "../helpers/saliency.smk"
+
+
 rule saliency:
     input:
         lambda wildcards: maps_of(config["saliency"][wildcards.saliency]),
@@ -21,9 +24,9 @@ rule saliency:
         options=lambda wildcards: to_options(
             {"splits": wildcards.split, **source_of(config["saliency"][wildcards.saliency])}
         ),
-        verify=lambda wildcards, output: verify(source_of(config["saliency"][wildcards.saliency]).get("path")),
+        verify=uncompared(lambda wildcards: verify(source_of(config["saliency"][wildcards.saliency]).get("path"))),
         folder=subpath(output[0], parent=True),
         code=step_digest("getam.data.saliency.maps"),
     shell:
-        "{{ {params.verify} getam saliency {params.dataset} {params.options} --workers {threads}"
-        " --output {params.folder}; }} 2>&1 | tee {log}"
+        "{{ {params.verify} getam saliency {params.dataset:q} {params.options} --workers {threads}"
+        " --output {params.folder:q}; }} 2>&1 | tee {log:q}"

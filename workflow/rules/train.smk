@@ -1,11 +1,14 @@
-# From settings to weights. Training goes on where an interrupted one has ended: its checkpoints lie beside its outputs,
-# where Snakemake does not remove them, and know settings, data and code that they belong to.
+# From settings to weights. Training resumes after an interruption: checkpoints are in the folder of the outputs, undeclared, so
+# that Snakemake does not remove them, and each knows the settings, data and code that it belongs to.
 #
-# The first phase is a rule of its own, as runs that differ only in what follows share it; its name says what it is made
-# from (getam/config/first_phase.py).
+# The first phase is a rule of its own, because runs that differ only in their joint phase share it; its name is a digest
+# of the settings that it depends on (getam/config/first_phase.py).
 #
 # Of a run's settings, `settings` of each rule are those that its results depend on; `experiment` are all of them, which
-# the command writes to experiment.yaml. A param whose function asks for `output` is none that Snakemake compares.
+# the command writes to experiment.yaml.
+
+
+include: "../helpers/train.smk"
 
 
 rule train_first_phase:
@@ -27,15 +30,15 @@ rule train_first_phase:
         mem_mb=config["jobs"]["train"]["mem_mb"],
         runtime=config["jobs"]["train"]["runtime"],
     params:
-        verify=lambda wildcards, output: verify(pretrained_of(wildcards)),
-        program=lambda wildcards, output: PROGRAM,
-        device=lambda wildcards, output: DEVICE,
-        experiment=experiment_of,
+        verify=uncompared(lambda wildcards: verify(pretrained_of(wildcards))),
+        program=uncompared(PROGRAM),
+        device=uncompared(DEVICE),
+        experiment=uncompared(experiment_of),
         folder=subpath(output.state, parent=True),
         code=step_digest("getam.training.launch"),
     shell:
         "{{ {params.verify} {params.program} train {params.experiment:q} --only-first-phase --device {params.device}"
-        " --output {params.folder}; }} 2>&1 | tee {log}"
+        " --output {params.folder:q}; }} 2>&1 | tee {log:q}"
 
 
 rule train:
@@ -59,17 +62,17 @@ rule train:
         mem_mb=config["jobs"]["train"]["mem_mb"],
         runtime=config["jobs"]["train"]["runtime"],
     params:
-        verify=lambda wildcards, output: verify(pretrained_of(wildcards)),
-        program=lambda wildcards, output: PROGRAM,
-        device=lambda wildcards, output: DEVICE,
-        experiment=experiment_of,
+        verify=uncompared(lambda wildcards: verify(pretrained_of(wildcards))),
+        program=uncompared(PROGRAM),
+        device=uncompared(DEVICE),
+        experiment=uncompared(experiment_of),
         first_phase=lambda wildcards, input: to_options({"first-phase": folder_of(input.first_phase)}),
         folder=subpath(output.weights, parent=True),
         settings=section("seed", "data", "network", "recipe", "maps", "training"),
         code=step_digest("getam.training.launch"),
     shell:
         "{{ {params.verify} {params.program} train {params.experiment:q} {params.first_phase}"
-        " --device {params.device} --output {params.folder}; }} 2>&1 | tee {log}"
+        " --device {params.device} --output {params.folder:q}; }} 2>&1 | tee {log:q}"
 
 
 # The authors' weights in place of a training.
@@ -86,10 +89,10 @@ rule convert:
         run="|".join(map(re.escape, RELEASED)) or "$",
     params:
         verify=lambda wildcards, input, output: verify(input.checkpoint),
-        experiment=experiment_of,
+        experiment=uncompared(experiment_of),
         folder=subpath(output.weights, parent=True),
         settings=section("network", "recipe"),
         code=step_digest("getam.models.released", "getam.models.saving"),
     shell:
-        "{{ {params.verify} getam convert {input.checkpoint} {params.experiment:q} --output {params.folder}; }}"
-        " 2>&1 | tee {log}"
+        "{{ {params.verify} getam convert {input.checkpoint:q} {params.experiment:q} --output {params.folder:q}; }}"
+        " 2>&1 | tee {log:q}"

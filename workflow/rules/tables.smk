@@ -1,6 +1,9 @@
 # Tables: each row is read from the scores of its runs.
 
 
+include: "../helpers/tables.smk"
+
+
 localrules:
     table,
     row,

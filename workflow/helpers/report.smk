@@ -1,0 +1,29 @@
+# Helpers of rules/report.smk.
+def captions():
+    """The captions of the page, as `digest_of` takes them."""
+    return [f"../report/{path.name}" for path in sorted(Path(HERE, "workflow", "report").iterdir())]
+
+
+def reported():
+    """The runs behind the tables of the report, each with the split that it is scored on."""
+    rows = [row for table in config["report"] for row in rows_of(table, config) if row.experiment]
+    return list(dict.fromkeys((run, row.split) for row in rows for runs in runs_of_row(row, config) for run in runs))
+
+
+def figures(_):
+    """Every picture of the report."""
+    return [
+        f"<results>/figures/{run}/{name}"
+        for run, split in reported()
+        for name in (
+            *([] if run in RELEASED else ["history.svg", f"panels_{split}.png"]),
+            f"classes_{split}.svg",
+            f"confusion_{split}.svg",
+            "run.html",
+        )
+    ]
+
+
+def labels_of(figure):
+    """The name of a picture in the menu of the report."""
+    return lambda wildcards: {"run": wildcards.run, "figure": figure}

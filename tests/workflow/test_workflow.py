@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import random
+import re
 import runpy
 import shutil
 import signal
@@ -240,6 +241,37 @@ PARTS = ("Snakefile", "workflow", "config", "getam", "csrc", "profiles")
 def score(folder, name, what):
     lines = (folder / f"results/demo/experiments/{name}/test/{what}.csv").read_text().splitlines()
     return dict(csv.reader(lines))["mIoU"]
+
+
+# Placeholders of shell commands that need no quotes: numbers, names of wildcards (letters and digits), and text that is
+# quoted already, a command or its options.
+PLAIN = {"threads", "wildcards.split", "wildcards.score", "wildcards.run"} | {
+    f"params.{name}"
+    for name in (
+        *("batch", "device", "discard", "first_phase", "kind", "manifests", "name", "only", "options", "program"),
+        *("shard", "splits", "verify", "what"),
+    )
+}
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("workflow/rules/*.smk")), ids=lambda path: path.name)
+def test_shell_commands_quote_their_paths(path):
+    commands = re.findall(r"^    shell:\n((?:        .*\n)+)", path.read_text(), re.MULTILINE)
+    placeholders = {name for text in commands for name in re.findall(r"(?<!\{)\{([^{}]+)\}", text)}
+    assert {name for name in placeholders if not name.endswith(":q")} <= PLAIN
+
+
+@pytest.mark.slow
+def test_paths_with_spaces(tmp_path, small_workflow):
+    source = tmp_path / "my repo"
+    subprocess.run(["cp", "-r", *(str(ROOT / part) for part in PARTS), str(source.mkdir() or source)], check=True)
+    folder = tmp_path / "my work"
+    folder.mkdir()
+    small_workflow |= {"shards": 1, "seeds": [0], "pathvars": {"results": "my results"}}
+    small_workflow["tables"]["voc_val_miou"]["rows"] = small_workflow["tables"]["voc_val_miou"]["rows"][:1]
+    targets = ("my results/voc_val_miou.csv", "my results/report.html", "my results/voc_val_miou/shapes.csv")
+    run(folder, small_workflow, *targets, source=source)
+    assert all((folder / target).is_file() for target in targets)
 
 
 @pytest.mark.slow

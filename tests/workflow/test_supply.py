@@ -1,10 +1,16 @@
 """What is installed and run from elsewhere is pinned: packages, the base image, GitHub's actions."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
+
+from tests.helpers.small_workflow import command
 
 ROOT = Path(__file__).parents[2]
 # Names that torch's build with CUDA brings and one without does not.
@@ -47,6 +53,30 @@ def test_the_image_gets_what_its_build_copies():
     for path in " ".join(copied).split():
         assert (ROOT / path).exists()
         assert f"!{path}" in ignored
+
+
+def image_environment():
+    """The variables that the image sets, without those that name its own folders."""
+    (block,) = re.findall(r"^ENV ((?:.+\\\n)*.+)$", (ROOT / "docker" / "Dockerfile").read_text(), re.MULTILINE)[-1:]
+    variables = dict(part.split("=", 1) for part in block.replace("\\\n", " ").split())
+    return {name: value for name, value in variables.items() if "$" not in value}
+
+
+def test_any_user_of_the_image(tmp_path):
+    # As `docker run --user 4242`: a bare environment, and a uid without an entry in /etc/passwd.
+    as_4242 = ["unshare", "--user", "--map-user=4242", "--map-group=4242"]
+    if not shutil.which("unshare") or subprocess.run([*as_4242, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this system lets nobody take another uid (unshare --user)")
+    path = os.pathsep.join([str(Path(sys.executable).parent), "/usr/bin", "/bin"])
+    environment = {**image_environment(), "PATH": path, "PYTHONPATH": str(ROOT)}
+    nameless = [*as_4242, sys.executable, "-c", "import os, pwd; pwd.getpwuid(os.getuid())"]
+    assert b"uid not found: 4242" in subprocess.run(nameless, env={}, capture_output=True, check=False).stderr
+    dry_run = command("--configfile", ROOT / "config" / "demo.yaml", "--cores", 1, "--dry-run")
+    done = subprocess.run(
+        [*as_4242, *dry_run], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "This was a dry-run" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("path", workflow_files(), ids=lambda path: path.name)

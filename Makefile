@@ -1,16 +1,16 @@
-# make setup: everything into .venv    make demo: the method on drawn images    make test: the tests
-# make lint: style                     make lock: renew the pins                make sanitize: the lattice's memory
-# make audit: known holes in the pins  make image: the container              make shell: a shell in it
-# make sif: the same for Apptainer     make schemas: the workflow's schema of an experiment
+# make setup: everything into .venv        make demo: the synthetic data set   make test: the tests
+# make lint: style                         make lock: renew the pins           make sanitize: memory errors of the lattice
+# make audit: known vulnerabilities        make image: the container           make shell: a shell in it
+# make sif: the container for Apptainer    make schemas: the JSON schema of an experiment
 PYTHON ?= python3
-# locked: torch by its hash, with CUDA on Linux; any: the build that pip is configured for (envs/install.sh).
+# locked: torch by its hash, on Linux with CUDA; any: the build that pip is configured for (envs/install.sh).
 TORCH ?= any
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := results/demo
 
-# podman does as well as docker. On a machine without a GPU: make shell GPUS=
+# DOCKER=podman works too. On a machine without a GPU: make shell GPUS=
 DOCKER ?= docker
 IMAGE ?= getam
 GPUS ?= --gpus all
@@ -32,16 +32,16 @@ $(STAMP): pyproject.toml $(wildcard envs/*) setup.py $(wildcard csrc/*)
 	PATH="$(CURDIR)/$(BIN):$$PATH" envs/install.sh $(TORCH)
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@PATH="$(CURDIR)/$(BIN):$$PATH" envs/install.sh pydensecrf >$(VENV)/pydensecrf.log 2>&1 || \
-	  echo "pydensecrf, which dense_crf is compared with, could not be built; all else works. Its build needs Python's" \
+	  echo "pydensecrf, which dense_crf is compared with, could not be built; everything else works. Its build needs Python's" \
 	    "headers (Debian and Ubuntu: apt-get install python3-dev); see $(VENV)/pydensecrf.log" >&2
 	@touch $@
 
-# Some minutes on two cores: a data set is drawn, what stands out in it is found, a network is trained from scratch on
-# image labels alone, and its masks of images that it has not seen are scored.
+# Some minutes on two cores: draws a data set, computes saliency maps, trains a network from scratch on image labels
+# alone, and scores its masks on unseen images.
 demo: setup
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --configfile config/demo.yaml -- $(DEMO)/voc_val_miou.csv $(DEMO)/report.html
 	@cat $(DEMO)/logs/table/voc_val_miou.log
-	@echo "The page of this run: $(DEMO)/report.html; its pictures: $(DEMO)/figures/shapes; all else: $(DEMO)/experiments/shapes"
+	@echo "Report: $(DEMO)/report.html; pictures: $(DEMO)/figures/shapes; the run: $(DEMO)/experiments/shapes"
 
 test: setup
 	$(BIN)/python -m pytest
@@ -60,11 +60,11 @@ sanitize: setup
 	  GETAM_LIBRARY=build/sanitized/getam/lattice/libgetam.so \
 	  $(BIN)/python -m pytest --capture=no tests/lattice/test_bilateral.py tests/lattice/test_crf.py
 
-# What the workflow checks its configuration with, from the settings themselves.
+# The JSON schema that checks the workflow's configuration, generated from the settings.
 schemas: setup
 	$(BIN)/python -m getam.config.schema > workflow/schemas/experiment.schema.yaml
 
-# pip-audit in an environment of its own: it is no part of what it looks at.
+# pip-audit has its own environment, so that it does not audit itself.
 audit:
 	$(PYTHON) -m venv build/audit
 	build/audit/bin/python -m pip install --quiet pip-audit==2.10.1
@@ -84,8 +84,8 @@ sif:
 	apptainer build --force resources/getam.sif docker-archive:resources/getam.tar
 	rm resources/getam.tar
 
-# The pins are for every platform and Python version at once (--universal). Without a GPU neither torch's CUDA libraries
-# are wanted nor its build of the package index; pydensecrf has no wheel and may fail to build.
+# The pins hold for every platform and Python version (--universal). The lock for CPUs leaves out torch, its CUDA
+# libraries, and pydensecrf, which has no wheel and may fail to build.
 UV_COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet
 lock:
 	$(UV_COMPILE) --upgrade --all-extras --no-emit-package pydensecrf2 pyproject.toml --output-file envs/requirements.lock

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Installs what the locks name with the pip on the path; every package is checked by its hash.
+# Installs the packages of the locks with the pip on the path; every package is checked by its hash.
 #
 #   envs/install.sh locked       all of requirements.lock: torch is the package index's build, on Linux with CUDA
-#   envs/install.sh any          the same but for torch, of which the build is taken that pip's configuration leads to,
-#                                a CPU build for instance: of the locked version, but the lock has no hash of it
+#   envs/install.sh any          the same, but torch is the build that pip is configured for, such as a CPU build: the
+#                                locked version, whose hash the lock does not contain
 #   envs/install.sh pydensecrf   the other backend of dense_crf, built here with a C++ compiler and Python's headers
 set -eu
 cd "$(dirname "$0")"

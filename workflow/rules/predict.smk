@@ -1,7 +1,6 @@
-# The network on the images of a split: probabilities, the pseudo labels that its own maps would teach it, and what the
-# maps themselves are worth.
-# Each image is a file that an interrupted job leaves to its successor; the manifest says that a shard is whole. As
-# weights are large, their small provenance.json tells Snakemake that they are new.
+# The network on the images of a split: probabilities, pseudo labels, and the scores of its activation maps.
+# Each image is a file, which the next job reuses after an interruption; the manifest says that a shard is complete. Weights
+# are large and compared by date, so their small provenance.json tells Snakemake when they are new.
 
 
 rule predict:

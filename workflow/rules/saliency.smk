@@ -1,4 +1,4 @@
-# A map of what stands out, for every image that a network is taught with, or whose pseudo labels are scored.
+# Saliency maps of the images that a network is trained on, or whose pseudo labels are scored.
 
 
 include: "../helpers/saliency.smk"

@@ -1,4 +1,4 @@
-"""Draws a table: a bar for each number, its spread over the seeds, and what the paper has published."""
+"""Draws a table: a bar for each number, its spread over the seeds, and the published number."""
 
 import matplotlib
 

@@ -1,4 +1,4 @@
-"""Every table in one, each line with the table that it comes from."""
+"""Joins all tables into one; each line names its table."""
 
 from pathlib import Path
 

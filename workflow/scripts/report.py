@@ -1,4 +1,4 @@
-"""Calls Snakemake for its report of the tables and pictures that are there, with the configuration of this run."""
+"""Calls Snakemake for its report of the existing tables and pictures, with the configuration of this run."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Shows how a run was made: its settings, its provenance, what its steps cost."""
+"""Writes the provenance page of a run: its settings, inputs, and the time and memory of its steps."""
 
 import json
 from html import escape

@@ -18,12 +18,12 @@ def add(commands) -> None:
     parser = commands.add_parser(
         "fetch",
         help="download archives and verify them",
-        description="Downloads archives of the registry and verifies them. An interrupted download is taken up again; "
+        description="Downloads archives of the registry and verifies them. An interrupted download resumes; "
         "a file that you have put there yourself is only verified.",
         formatter_class=HelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="of the registry; without any they are listed")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the files are put")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="of the registry; without a name all are listed")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="folder of the files")
     add_registry(parser)
     parser.set_defaults(run=_run)
 
@@ -34,7 +34,7 @@ def add_registry(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lock",
         type=Path,
-        help="what first fetches have found, where no sha256 is published (default: beside the registry)",
+        help="checksums of first fetches, for archives without a published sha256 (default: beside the registry)",
     )
 
 

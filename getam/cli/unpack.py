@@ -14,14 +14,14 @@ def add(commands) -> None:
     """Adds `unpack` to the commands."""
     parser = commands.add_parser(
         "unpack",
-        help="unpack an archive and write down what was in it",
-        description="Unpacks a tar or zip archive: all of it or nothing, and nothing outside of the folder. An archive "
+        help="unpack an archive and write a manifest of its files",
+        description="Unpacks a tar or zip archive: whole or not at all, and nothing outside the folder. An archive "
         "of the registry is verified first.",
         formatter_class=HelpFormatter,
     )
-    parser.add_argument("archive", type=Path, help="file that `getam fetch` has brought, or any other")
+    parser.add_argument("archive", type=Path, help="an archive of `getam fetch`, or any other")
     parser.add_argument("--into", type=Path, required=True, metavar="FOLDER", help="folder to unpack to")
-    parser.add_argument("--only", nargs="+", metavar="PATH", default=(), help="beginnings of paths; nothing else comes")
+    parser.add_argument("--only", nargs="+", metavar="PATH", default=(), help="prefixes of paths; other members are left out")
     parser.add_argument(
         "--manifest",
         type=Path,

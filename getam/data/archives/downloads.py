@@ -1,4 +1,4 @@
-"""Fetching archives: interrupted transfers are taken up again, and no file is taken for the right one unverified."""
+"""Fetching archives: interrupted transfers resume, and every file is verified before it gets its name."""
 
 import base64
 import re
@@ -13,22 +13,22 @@ from getam.data.archives.registry import Archive, Content, Digest, Lock, by_hand
 from getam.utils.files import check_free_space, locked, naming_a_full_disk
 from getam.utils.progress import progress
 
-_CHUNK = 2**14  # what is lost of a broken transfer is less than one
-_LONGEST_WAIT = 60.0  # seconds, whatever a server asks for
+_CHUNK = 2**14  # bytes; a broken transfer loses less than this
+_LONGEST_WAIT = 60.0  # seconds, even if a server asks for more
 _TRANSIENT = (408, 425, 429)  # and 5xx
 _IN_BYTES = {"unit": "B", "unit_scale": True, "unit_divisor": 1024}
 
 
 class DownloadError(OSError):
-    """No mirror had the file; the message says what each answered, and what a person can do."""
+    """No mirror delivered the file; the message has the answer of each, and how to fetch it by hand."""
 
 
 class _MirrorError(Exception):
-    """This mirror will not bring the file."""
+    """This mirror cannot deliver the file."""
 
 
 class _InterruptedError(Exception):
-    """The transfer stopped, and may go on after some seconds."""
+    """The transfer stopped, and may resume after some seconds."""
 
     def __init__(self, reason: str, wait: float = 0):
         super().__init__(reason)
@@ -43,25 +43,25 @@ def fetch(
     wait: float = 1,
     timeout: tuple[float, float] = (20, 60),
 ) -> tuple[Path, Content]:
-    """The archive's file in `folder`, and what it holds, verified.
+    """The archive's file in `folder` and its verified size and checksums.
 
-    A file that is there is only verified. Otherwise it is transferred to a hidden partial file, which a later call
-    takes up where it ends, and gets its name when it has been found right.
+    An existing file is only verified. Otherwise the archive is transferred to a hidden partial file, which a later call
+    resumes, and which is renamed once it is verified.
 
     Args:
-        lock: what first fetches have found, for archives without a published sha256; the first fetch is added.
-        attempts: how often a mirror is asked without any progress before the next one is.
-        wait: seconds before the second attempt; doubled for each further one.
+        lock: checksums of first fetches, for archives without a published sha256; a first fetch is added.
+        attempts: requests to a mirror without progress before the next mirror is tried.
+        wait: seconds before the second attempt; doubled after each further one.
         timeout: seconds to wait for a connection, and for the next bytes.
 
     Raises:
-        ValueError: the file that is there is not the archive; it is left as it is.
-        DownloadError: no mirror had it.
+        ValueError: the existing file is not the archive; it stays unchanged.
+        DownloadError: no mirror delivered it.
         OSError: the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / archive.file
-    # One process transfers; others wait, and find the file.
+    # One process transfers; others wait, and then find the file.
     with locked(path):
         if path.exists():
             content = verify(archive, path, lock)
@@ -90,12 +90,12 @@ def _transfer(
 
 
 class _Partial:
-    """The bytes that have come so far, in a hidden file beside the final one, and their digest.
+    """The bytes received so far, in a hidden file beside the final one, and their digest.
 
     Attributes:
-        checked: whether a checksum will tell if the bytes are the right ones, wherever they came from.
-        resumed: whether they come from more than one answer.
-        validator: the server's mark of the version that the bytes are of.
+        checked: whether a checksum is known, so that bytes from different mirrors may be joined.
+        resumed: whether the bytes come from more than one response.
+        validator: the server's ETag or date of the version that the bytes belong to.
     """
 
     def __init__(self, archive: Archive, path: Path, lock: Lock):
@@ -119,25 +119,25 @@ class _Partial:
 
     @property
     def problem(self) -> str | None:
-        """What is wrong with the bytes as a whole, or None."""
+        """How the complete file differs from the archive, or None."""
         return disagreement(self.archive, self.content, self._lock)
 
     def clear(self, keep: bool = False) -> None:
-        """Starts from nothing."""
+        """Removes the received bytes, unless they are kept."""
         if not keep:
             self.path.unlink(missing_ok=True)
         self._digest = Digest(md5=self.archive.md5 is not None)
         self.resumed, self.validator = False, None
 
     def read(self) -> None:
-        """Takes the file's content for what has come."""
+        """Reads the partial file of an earlier attempt."""
         self._digest.read(self.path)
 
     def append(self, chunks: Iterable[bytes], total: int | None) -> None:
-        """Writes what comes.
+        """Appends the chunks of a response.
 
         Raises:
-            _MirrorError: it is more than `total` bytes.
+            _MirrorError: the response has more than `total` bytes.
             OSError: the disk is full.
         """
         missing = 0 if total is None else total - self.size
@@ -153,9 +153,9 @@ class _Partial:
 
 
 def _from_server(url: str, partial: _Partial, attempts: int, wait: float, timeout: tuple[float, float]) -> None:
-    """Leaves the right file in `partial`, or raises _MirrorError."""
+    """Transfers the verified file into `partial`, or raises _MirrorError."""
     if not partial.checked:
-        partial.clear()  # the bytes of another mirror may be of another version
+        partial.clear()  # bytes of another mirror may belong to another version
     partial.resumed, partial.validator = partial.size > 0, None
     fruitless, furthest, started_over = 0, partial.size, False
     with requests.Session() as session:
@@ -176,20 +176,20 @@ def _from_server(url: str, partial: _Partial, attempts: int, wait: float, timeou
             partial.clear()
             if not mixed or started_over:
                 raise _MirrorError(problem)
-            furthest, started_over = 0, True  # the parts may be of different files: once more from nothing
+            furthest, started_over = 0, True  # the parts may belong to different files: once more from the start
 
 
 def _receive(session: requests.Session, url: str, partial: _Partial, timeout: tuple[float, float]) -> None:
-    """One request for what is missing; returns when the file is as long as it is to be.
+    """One request for the missing bytes; returns when the file has its full size.
 
     Raises:
-        _InterruptedError: it ended early; what has come is in `partial`.
-        _MirrorError: the answer is not the file.
+        _InterruptedError: the response ended early; the received bytes are in `partial`.
+        _MirrorError: the response is not the file.
     """
     if partial.size and partial.size == partial.expected_size:
         return
     if partial.size and not partial.checked and partial.validator is None:
-        partial.clear()  # nothing would tell whether the rest belongs to it
+        partial.clear()  # nothing would show whether the rest belongs to the same file
     headers = {"Accept-Encoding": "identity"}
     if partial.size:
         headers["Range"] = f"bytes={partial.size}-"
@@ -201,7 +201,7 @@ def _receive(session: requests.Session, url: str, partial: _Partial, timeout: tu
                 return
             total = _announced_size(response, partial)
             partial.validator = _validator(response)
-            # Some servers announce a .tgz as a gzip encoding of a .tar: the file is what they send, not what is in it.
+            # Some servers announce a .tgz as a gzip encoding of a .tar: the file is the response without decoding.
             response.raw.headers.pop("Content-Encoding", None)
             partial.append(response.iter_content(_CHUNK), total)
     except (requests.exceptions.SSLError, requests.exceptions.InvalidURL, requests.TooManyRedirects) as error:
@@ -213,7 +213,7 @@ def _receive(session: requests.Session, url: str, partial: _Partial, timeout: tu
 
 
 def _is_whole_already(response: requests.Response, partial: _Partial) -> bool:
-    """Whether the server has no byte more than there are. Raises for every answer that is no file."""
+    """Whether nothing is missing. Raises for every response that is not a file."""
     if response.status_code == 416:
         if response.headers.get("Content-Range", "").endswith(f"/{partial.size}"):
             return True
@@ -230,7 +230,7 @@ def _is_whole_already(response: requests.Response, partial: _Partial) -> bool:
 
 
 def _announced_size(response: requests.Response, partial: _Partial) -> int | None:
-    """The size of the whole file, if anyone says it; starts from nothing where the server does."""
+    """The size of the whole file, if known. Removes the received bytes where the server starts from the beginning."""
     if response.status_code == 206:
         found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
         if not found or int(found[1]) != partial.size:
@@ -242,7 +242,7 @@ def _announced_size(response: requests.Response, partial: _Partial) -> int | Non
         length = response.headers.get("Content-Length", "")
         size = int(length) if length.isdecimal() else None
         if size is None and not partial.checked and "chunked" not in response.headers.get("Transfer-Encoding", ""):
-            raise _MirrorError("does not say how large the file is, so that nobody would notice if a part were missing")
+            raise _MirrorError("does not say how large the file is, so a missing part would not be noticed")
     if size == 0:
         raise _MirrorError("sends an empty file")
     if None not in (size, partial.expected_size) and size != partial.expected_size:
@@ -254,7 +254,7 @@ def _announced_size(response: requests.Response, partial: _Partial) -> int | Non
 
 def _validator(response: requests.Response) -> str | None:
     etag = response.headers.get("ETag")
-    # A weak one does not promise the same bytes.
+    # A weak ETag does not promise identical bytes.
     return etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified")
 
 
@@ -267,9 +267,9 @@ def _direct(url: str) -> str:
 
 
 def _from_drive(file_id: str, partial: _Partial, attempts: int, timeout: tuple[float, float]) -> None:
-    """Leaves the right file of Google Drive in `partial`, or raises _MirrorError."""
+    """Transfers the verified file from Google Drive into `partial`, or raises _MirrorError."""
     partial.clear()
-    for leftover in partial.path.parent.glob(f"{partial.path.name}?*"):  # what gdown leaves when it is killed
+    for leftover in partial.path.parent.glob(f"{partial.path.name}?*"):  # left by a gdown that was killed
         leftover.unlink()
     try:
         with naming_a_full_disk(partial.path), progress(desc=partial.archive.file, **_IN_BYTES) as bar:

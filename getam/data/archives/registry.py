@@ -1,4 +1,4 @@
-"""The archives that a run needs: where they come from, and how it is known that a file is the right one."""
+"""The registry of archives: their mirrors, sizes and checksums, and the verification of files."""
 
 import hashlib
 import re
@@ -7,14 +7,15 @@ from pathlib import Path
 
 import yaml
 
+from getam.utils.checks import suggestion
 from getam.utils.files import locked, readable_size, write_text
 
 SCHEMES = ("http://", "https://", "gdrive:", "onedrive:")
 _KEYS = {"file", "urls", "size", "sha256", "md5", "page"}
 _CHUNK = 2**20
 _LOCK_HEADER = """\
-# Written by `getam fetch`. Of files whose sha256 nobody publishes, what the first fetch brought: later ones must bring
-# the same. To accept a new version, remove its entry.
+# Written by `getam fetch`: size and sha256 of files without a published sha256, at their first fetch. Later fetches must
+# match. To accept a new version, remove its entry.
 """
 
 
@@ -42,13 +43,13 @@ class Archive:
 
     @property
     def needs_lock(self) -> bool:
-        """Whether no full sha256 is published, so that the first fetch decides."""
+        """Whether no full sha256 is published, so that later fetches are compared with the first."""
         return self.sha256 is None or len(self.sha256) < 64
 
 
 @dataclass(frozen=True)
 class Content:
-    """What a file holds: its size in bytes and its checksums, hexadecimal."""
+    """Size of a file in bytes, and its checksums in hexadecimal."""
 
     size: int
     sha256: str
@@ -56,29 +57,29 @@ class Content:
 
 
 class Digest:
-    """Size and checksums of bytes as they come; md5 only where it is asked for."""
+    """Running size and checksums of a stream of bytes; md5 only if requested."""
 
     def __init__(self, md5: bool):
         self._sha256 = hashlib.sha256()
-        # MD5 is what some publish; here it detects damage, it keeps no secrets.
+        # Some publish only MD5. Here it detects damage; it is not used for security.
         self._md5 = hashlib.md5(usedforsecurity=False) if md5 else None
         self.size = 0
 
     def update(self, chunk: bytes) -> None:
-        """Takes in the next bytes."""
+        """Adds the next bytes."""
         self.size += len(chunk)
         self._sha256.update(chunk)
         if self._md5:
             self._md5.update(chunk)
 
     def read(self, path: Path) -> None:
-        """Takes in a whole file."""
+        """Adds a whole file."""
         with path.open("rb") as file:
             while chunk := file.read(_CHUNK):
                 self.update(chunk)
 
     def content(self) -> Content:
-        """What has been taken in."""
+        """Size and checksums so far."""
         return Content(self.size, self._sha256.hexdigest(), self._md5.hexdigest() if self._md5 else None)
 
 
@@ -87,10 +88,10 @@ def read_registry(path: Path) -> dict[str, Archive]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no such registry; the message names the archive and the key.
+        ValueError: the file is not a registry; the message names the archive and the key.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"no registry of archives {path}")
+        raise FileNotFoundError(f"no registry of archives at {path}")
     archives = {name: _archive(path, name, entry) for name, entry in _read_mapping(path).items()}
     by_file: dict[str, str] = {}
     for name, archive in archives.items():
@@ -104,7 +105,7 @@ def _read_mapping(path: Path) -> dict:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no YAML: {error}") from error
+        raise ValueError(f"{path} is not YAML: {error}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -121,7 +122,7 @@ def _archive(path: Path, name: str, entry: object) -> Archive:
         raise ValueError(f"{path}: {name}: expected keys such as file and urls, got {entry!r}")
     unknown = sorted(map(str, entry.keys() - _KEYS))
     if unknown:
-        raise ValueError(f"{path}: {name}: unknown key {unknown[0]!r}; known are {', '.join(sorted(_KEYS))}")
+        raise ValueError(f"{path}: {name}: unknown key {unknown[0]!r}; {suggestion(unknown[0], sorted(_KEYS))}")
     file, urls, size = (entry.get(key) for key in ("file", "urls", "size"))
     sound = isinstance(file, str) and re.fullmatch(r"[\w][\w.+-]*", file)
     check("file", bool(sound), "a file name of letters, digits and . _ + -")
@@ -139,10 +140,10 @@ def _is_hexadecimal(value: object, shortest: int, longest: int) -> bool:
 
 
 class Lock:
-    """Sizes and sha256 that first fetches have found, in a YAML file.
+    """Sizes and sha256 of first fetches, in a YAML file.
 
     Raises:
-        ValueError: the file is no such lock.
+        ValueError: the file is not a lock.
     """
 
     def __init__(self, path: Path):
@@ -154,14 +155,14 @@ class Lock:
             raise ValueError(f"{path}: expected size and sha256 of each archive: {error!r}") from error
 
     def get(self, archive: Archive) -> Content | None:
-        """What the first fetch of an archive has found."""
+        """Size and sha256 of an archive at its first fetch, or None."""
         return self._entries.get(archive.name)
 
     def record(self, archive: Archive, content: Content) -> None:
-        """Keeps what was found, unless an entry is there or the registry knows better."""
+        """Adds an entry, unless there is one or the registry has a full sha256."""
         if not archive.needs_lock:
             return
-        # Fetches of other archives, which run at the same time in a workflow, add theirs.
+        # Other archives are fetched at the same time and add their entries.
         with locked(self.path):
             entries = Lock(self.path)._entries
             if archive.name in entries:
@@ -173,7 +174,7 @@ class Lock:
 
 
 def disagreement(archive: Archive, found: Content, lock: Lock) -> str | None:
-    """What is wrong with a file's content, or None."""
+    """How a file differs from the archive, or None."""
     if archive.size is not None and found.size != archive.size:
         return f"it has {found.size} bytes, expected {archive.size}"
     if archive.sha256 is not None and not found.sha256.startswith(archive.sha256):
@@ -183,17 +184,17 @@ def disagreement(archive: Archive, found: Content, lock: Lock) -> str | None:
     locked = lock.get(archive)
     if archive.needs_lock and locked and (locked.size, locked.sha256) != (found.size, found.sha256):
         return (
-            f"its sha256 is {found.sha256} ({found.size} bytes), the first fetch brought {locked.sha256} "
-            f"({locked.size} bytes), says {lock.path}; to accept the new version remove the entry {archive.name} there"
+            f"its sha256 is {found.sha256} ({found.size} bytes), the first fetch had {locked.sha256} "
+            f"({locked.size} bytes) according to {lock.path}; to accept the new version, remove the entry {archive.name} there"
         )
     return None
 
 
 def verify(archive: Archive, path: Path, lock: Lock) -> Content:
-    """Reads a file and returns what it holds.
+    """Reads a file and returns its size and checksums.
 
     Raises:
-        ValueError: it is not the archive.
+        ValueError: the file is not the archive.
     """
     digest = Digest(md5=archive.md5 is not None)
     digest.read(path)
@@ -204,7 +205,7 @@ def verify(archive: Archive, path: Path, lock: Lock) -> Content:
 
 
 def by_hand(archive: Archive, path: Path, lock: Lock) -> str:
-    """What a person can do where no mirror works."""
+    """Instructions for fetching the file with a browser."""
     where = archive.page or _web_address(archive.urls[0])
     known = lock.get(archive) if archive.needs_lock else None
     facts = [

@@ -1,4 +1,4 @@
-"""Unpacking archives that nobody vouches for: everything they hold lands inside the target folder, or nothing does."""
+"""Unpacking untrusted archives: all files land inside the target folder, or none do."""
 
 import errno
 import shutil
@@ -30,7 +30,7 @@ _DAMAGED = (
     struct.error,
     UnicodeError,
 )
-# Of gzip and bz2, which raise plain OSErrors for bad data, and of a seek to where a broken offset points.
+# gzip and bz2 raise plain OSErrors for bad data; a seek to a broken offset raises EINVAL.
 _DAMAGED_ERRNO = (None, errno.EINVAL)
 
 
@@ -52,21 +52,21 @@ def unpack(
 ) -> dict:
     """Unpacks a tar (also gz, bz2, xz) or zip archive into a folder and returns its manifest.
 
-    One process at a time unpacks an archive into a folder; others wait, and find it done. The files are written into a
-    hidden folder first and moved when all of them are there; then the manifest is written:
+    One process at a time unpacks an archive into a folder; others wait, and then find it done. The files are written to a
+    hidden folder and moved once all of them are complete; then the manifest is written:
     `archive`, its `sha256`, `only`, and the number of `files`, their `bytes` and the `folders` with their numbers of
-    files. Where a manifest of the same archive is there, and as many files as it counts, nothing is done.
+    files. If a manifest of the same archive and as many files as it counts exist, nothing is done.
 
     Args:
-        only: beginnings of paths, such as `benchmark_RELEASE/dataset/`; other members are left out.
-        manifest: where to write it; <target>/<archive's name>.json unless it is given.
-        sha256: of the archive, where it has just been calculated.
-        times_larger: how much larger than the archive its files may be together.
+        only: prefixes of paths, such as `benchmark_RELEASE/dataset/`; other members are left out.
+        manifest: path of the manifest; default <target>/<archive's name>.json.
+        sha256: of the archive, if it has just been computed.
+        times_larger: limit of the total size of its files, as a multiple of the archive's size.
 
     Raises:
-        FileNotFoundError: there is no such archive, or nothing in it that `only` asks for.
-        ValueError: it is no such archive, is damaged, or holds what it must not: paths outside, links, devices,
-            passwords, too much. Nothing has been unpacked then.
+        FileNotFoundError: there is no such archive, or it contains nothing that `only` selects.
+        ValueError: it is not an archive, is damaged, or contains paths outside the folder, links, devices, passwords or
+            too much data. Nothing is unpacked then.
         OSError: the disk is full.
     """
     if not archive.is_file():
@@ -104,7 +104,7 @@ def _is_complete(target: Path, manifest: dict) -> bool:
 
 
 def _extract(archive: Path, staging: Path, only: Sequence[str], limit: float) -> None:
-    """Writes the selected files; ValueError for whatever must not be in an archive."""
+    """Writes the selected files. Raises ValueError for members that an archive must not have."""
     kinds = {PurePosixPath(): False}
     left = limit
     try:
@@ -121,26 +121,26 @@ def _extract(archive: Path, staging: Path, only: Sequence[str], limit: float) ->
     except (*_DAMAGED, OSError) as error:
         if isinstance(error, OSError) and error.errno not in _DAMAGED_ERRNO:
             raise
-        raise ValueError(f"{archive} is damaged, or no tar or zip archive: {error}") from error
+        raise ValueError(f"{archive} is damaged, or not a tar or zip archive: {error}") from error
     if not any(staging.iterdir()):
         raise FileNotFoundError(f"{archive} holds no file" + (f" that begins with {' or '.join(only)}" if only else ""))
 
 
 def _note(archive: Path, kinds: dict[PurePosixPath, bool], member: _Member) -> None:
-    """Keeps what is a file and what a folder; nothing may be both, and no file come twice."""
+    """Records files and folders; no path may be both, and no file may appear twice."""
     is_file = member.content is not None
     if len(kinds) >= MOST_MEMBERS:
         raise ValueError(f"{archive} is refused: it has more than {MOST_MEMBERS} members")
     clash = kinds.get(member.path, False) or (is_file and member.path in kinds)
     if clash or any(kinds.get(parent, False) for parent in member.path.parents):
-        raise ValueError(f"{archive} is refused: {member.path} stands twice in it")
+        raise ValueError(f"{archive} is refused: {member.path} is in it twice")
     kinds[member.path] = is_file
     for parent in member.path.parents:
         kinds.setdefault(parent, False)
 
 
 def _is_zip(archive: Path) -> bool:
-    # By its beginning: zipfile.is_zipfile looks at the end, where a tar may have a zip archive as its last member.
+    # By its first bytes: zipfile.is_zipfile looks at the end, where a tar may have a zip archive as its last member.
     with archive.open("rb") as file:
         return file.read(2) == b"PK"
 
@@ -159,7 +159,7 @@ def _tar_members(archive: Path, only: Sequence[str]) -> Iterator[_Member]:
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
-    """Reads to the end: tarfile takes a broken header for it, and leaves the checksum of a compressed stream unread."""
+    """Reads to the end: tarfile takes a broken header for the end, and does not read the checksum of a compressed stream."""
     tar.fileobj.seek(tar.offset)
     if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         raise tarfile.ReadError(f"no member and no end mark at {tar.offset}")
@@ -184,11 +184,11 @@ def _zip_members(archive: Path, only: Sequence[str]) -> Iterator[_Member]:
 
 
 def _checked_path(archive: Path, name: str) -> PurePosixPath:
-    name.encode()  # a UnicodeError where it is no UTF-8: the manifest could not say it
+    name.encode()  # a UnicodeError unless it can be written to the manifest as UTF-8
     path = PurePosixPath(name)
     outside = not name or path.is_absolute() or ".." in path.parts
     if outside or "\\" in name or "\0" in name or PureWindowsPath(name).drive:
-        raise ValueError(f"{archive} is refused: {name!r} may lie outside of the folder")
+        raise ValueError(f"{archive} is refused: {name!r} may be outside the folder")
     return path
 
 
@@ -203,7 +203,7 @@ def _write(path: Path, content: IO[bytes]) -> None:
 
 
 def _move(staging: Path, target: Path) -> dict[str, object]:
-    """Moves every file to its place, over what is there; returns their numbers."""
+    """Moves every file into place, replacing existing files; returns their numbers."""
     folders, size = Counter(), 0
     for path in sorted(path for path in staging.rglob("*") if path.is_file()):
         place = target / path.relative_to(staging)

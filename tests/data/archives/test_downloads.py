@@ -249,10 +249,10 @@ def test_without_a_checksum_the_first_fetch_decides(server, folder, lock):
     (folder / FILE).unlink()
     server.files["/file"] = OTHER
     message = failure(unchecked, folder, Lock(lock.path))
-    assert f"the first fetch brought {SHA256}" in message
-    assert f"says {lock.path}; to accept the new version remove the entry name there" in message
+    assert f"the first fetch had {SHA256}" in message
+    assert f"according to {lock.path}; to accept the new version, remove the entry name there" in message
     (folder / FILE).write_bytes(OTHER)
-    with pytest.raises(ValueError, match="the first fetch brought"):
+    with pytest.raises(ValueError, match="the first fetch had"):
         fetch(unchecked, folder, Lock(lock.path))
 
 
@@ -436,7 +436,7 @@ def test_registry_of_the_project():
     for name, entry in archives.items():
         if name.startswith("imagenet_"):
             assert entry.sha256 in entry.file
-    assert sum(url.startswith("gdrive:") for entry in archives.values() for url in entry.urls) == 5
+    assert sum(url.startswith("gdrive:") for entry in archives.values() for url in entry.urls) == 7
 
 
 @pytest.mark.parametrize(
@@ -446,13 +446,13 @@ def test_registry_of_the_project():
         ("{file: a.tar, urls: []}", "name: urls: expected a list of addresses"),
         ('{file: a.tar, urls: ["ftp://x"]}', "name: urls: expected a list of addresses that begin with http://"),
         ('{file: ../a.tar, urls: ["http://x"]}', "name: file: expected a file name"),
-        ('{file: a.tar, urls: ["http://x"], sha: "ab"}', "name: unknown key 'sha'; known are file, md5"),
+        ('{file: a.tar, urls: ["http://x"], sha: "ab"}', "name: unknown key 'sha'; did you mean sha256?"),
         ('{file: a.tar, urls: ["http://x"], sha256: "abc"}', "name: sha256: expected 8 to 64 hexadecimal digits"),
         ('{file: a.tar, urls: ["http://x"], md5: 12345678}', "name: md5: expected 32 hexadecimal digits, in quotes"),
         ('{file: a.tar, urls: ["http://x"], size: 0}', "name: size: expected a number of bytes, got 0"),
         ("[]", "name: expected keys such as file and urls"),
         ('{file: a.tar, urls: ["http://x"]}\nsecond: {file: a.tar, urls: ["http://y"]}', "the same file name a.tar"),
-        ("{", "is no YAML"),
+        ("{", "is not YAML"),
     ],
 )
 def test_bad_registries(tmp_path, entry, message):

@@ -10,19 +10,23 @@ import yaml
 ROOT = Path(__file__).parents[2]
 
 
-def command(*arguments, source=ROOT):
-    return [sys.executable, "-m", "snakemake", "--snakefile", str(source / "Snakefile"), *map(str, arguments)]
+def command(*arguments, source=ROOT, python=sys.executable):
+    return [str(python), "-m", "snakemake", "--snakefile", str(source / "Snakefile"), *map(str, arguments)]
 
 
-def environment(source=ROOT):
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+def environment(source=ROOT, python=sys.executable):
+    path = os.pathsep.join([str(Path(python).parent), os.environ["PATH"]])
     # One thread, so that numbers do not depend on how many a job happens to get.
     return {**os.environ, "PATH": path, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
 
 
-def snakemake(folder, *arguments, source=ROOT, status=0):
+def snakemake(folder, *arguments, source=ROOT, python=sys.executable, status=0):
     done = subprocess.run(
-        command(*arguments, source=source), cwd=folder, env=environment(source), capture_output=True, text=True
+        command(*arguments, source=source, python=python),
+        cwd=folder,
+        env=environment(source, python),
+        capture_output=True,
+        text=True,
     )
     output = done.stdout + done.stderr
     assert done.returncode == status, output

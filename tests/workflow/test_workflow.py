@@ -9,6 +9,7 @@ import runpy
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -270,7 +271,9 @@ def test_paths_with_spaces(tmp_path, small_workflow):
     small_workflow |= {"shards": 1, "seeds": [0], "pathvars": {"results": "my results"}}
     small_workflow["tables"]["voc_val_miou"]["rows"] = small_workflow["tables"]["voc_val_miou"]["rows"][:1]
     targets = ("my results/voc_val_miou.csv", "my results/report.html", "my results/voc_val_miou/shapes.csv")
-    run(folder, small_workflow, *targets, source=source)
+    (source / "an environment").symlink_to(sys.prefix)
+    python = source / "an environment" / "bin" / "python"
+    run(folder, small_workflow, *targets, source=source, python=python)
     assert all((folder / target).is_file() for target in targets)
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shlex
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from getam.config.tables import MASKS
 from getam.config.validation import check_configuration
 from getam.utils.provenance import step_digest
 from snakemake.exceptions import WorkflowError
+
+# Snakemake puts the path of Python unquoted into the commands of `script:` rules and of the jobs that it starts.
+if shlex.quote(sys.executable) != sys.executable:
+    sys.executable = shlex.quote(sys.executable)
 
 if isinstance(config.get("seeds"), list):
     # Lists on the command line (--config 'seeds=[0,1]') arrive as strings.

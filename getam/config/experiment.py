@@ -64,7 +64,7 @@ class Maps(_Section):
     start_layer: Annotated[int, Field(ge=0)] | None = None
     fusion: Literal[FUSIONS] = "sum"
     iterations: Annotated[int, Field(ge=0)] = ITERATIONS
-    dilations: tuple[_Whole, ...] = DILATIONS
+    dilations: Annotated[tuple[_Whole, ...], Field(min_length=1)] = DILATIONS
     labels: Literal["completion", "crf"] = "completion"
 
 
@@ -194,10 +194,11 @@ class Experiment(_Section):
         return self.recipe.first_block(self.network.backbone) if by_recipe else None
 
     def digest(self, *sections: str) -> str:
-        """sha256 of some sections, without the paths of files: their content is compared instead."""
+        """sha256 of some sections. Of paths only their presence counts: the content of the files is compared instead."""
         chosen = {section: self._plain()[section] for section in sections}
         for section, key in (("data", "dataset"), ("data", "saliency"), ("network", "pretrained")):
-            chosen.get(section, {}).pop(key, None)
+            if isinstance(chosen.get(section, {}).get(key), str):
+                chosen[section][key] = "path"
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
 
     def network_arguments(self) -> dict[str, Any]:

@@ -138,3 +138,102 @@ def test_start_layer(settings, expected):
 def test_paths_are_paths():
     experiment = load_experiment(with_settings(network={"backbone": "vit_tiny", "pretrained": "w.safetensors"}))
     assert experiment.network.pretrained == Path("w.safetensors")
+
+
+# Another valid value of every setting of an experiment, and whether the trained weights depend on it.
+OTHERS = {
+    "name": ("f", False),
+    "seed": (1, True),
+    "data.dataset": ("elsewhere", False),  # its content is compared
+    "data.split": ("train", True),
+    "data.saliency": ("maps", True),
+    "network.backbone": ("vitb", True),
+    "network.pretrained": (False, True),
+    "network.classifier": ("class_token", True),
+    "network.decoder_width": (64, True),
+    "recipe.optimiser": ("paper", True),
+    "recipe.saliency_target": ("paper", True),
+    "recipe.mining_conflict": ("paper", True),
+    "recipe.start_layer": ("paper", True),
+    "recipe.heads": ("paper", True),
+    "recipe.padding": ("paper", True),
+    "recipe.weight_standardisation": ("paper", True),
+    "recipe.background_power": (4.0, True),
+    "recipe.mining_quantile": (0.95, True),
+    "recipe.opening": (3, True),
+    "maps.method": ("cam", True),
+    "maps.start_layer": (3, True),
+    "maps.fusion": ("product", True),
+    "maps.iterations": (5, True),
+    "maps.dilations": ([1, 2], True),
+    "maps.labels": ("crf", True),
+    "training.crop": (320, True),
+    "training.batch": (8, True),
+    "training.epochs": (10, True),
+    "training.classification": (0.25, True),
+    "training.optimiser": ("adamw", True),
+    "training.rate": (0.01, True),
+    "training.power": (1.0, True),
+    "training.joint_factor": (1.0, True),
+    "training.head_factor": (10.0, True),
+    "training.warmup": (5, True),
+    "training.weight_decay": (0.01, True),
+    "training.split_cross_entropy": (False, True),
+    "training.dense_energy.weight": (0.0, True),
+    "training.dense_energy.sigma_rgb": (10.0, True),
+    "training.dense_energy.sigma_xy": (50.0, True),
+    "training.dense_energy.scale": (1.0, True),
+    "training.precision": ("bfloat16", True),
+    "training.channels_last": (True, True),
+    "training.compile": (True, True),
+    "training.fused_optimiser": (True, True),
+    "inference.sizes": ([320], False),
+    "inference.flip": (True, False),
+    "inference.precision": ("tf32", False),
+    "crf.iterations": (10, False),
+    "crf.gaussian": ([1.0, 3.0], False),
+    "crf.bilateral": ([67.0, 3.0, 4.0], False),
+    "crf.backend": ("pydensecrf", False),
+    "crf.negligible": (0.0, False),
+    "crf.bgr": (True, False),
+    "monitoring.history": (10, False),
+    "monitoring.sheet": (0, False),
+    "monitoring.checkpoint_minutes": (1.0, False),
+}
+# adamw needs a weight decay, and sgd takes none.
+ADAMW = "training.weight_decay"
+TOGETHER = {"training.optimiser": {ADAMW: 0.01}, ADAMW: {"training.optimiser": "adamw"}}
+
+
+def leaves(value, path=()):
+    """Dotted names of all settings of a resolved experiment."""
+    if not isinstance(value, dict):
+        return {".".join(path)}
+    return {name for key, inner in value.items() for name in leaves(inner, (*path, key))}
+
+
+def test_every_setting_is_known_to_the_next_test():
+    assert leaves(yaml.safe_load(load_experiment(SMALLEST).as_yaml())) == set(OTHERS)
+
+
+@pytest.mark.parametrize("key", OTHERS)
+def test_every_setting_that_can_change_weights_changes_their_identity(key):
+    value, counts = OTHERS[key]
+    before = load_experiment(SMALLEST, {key: 0.1, "training.optimiser": "adamw"} if key == ADAMW else None)
+    after = load_experiment(SMALLEST, {**TOGETHER.get(key, {}), key: value})
+    assert (training_digest(before) != training_digest(after)) == counts
+
+
+def test_pretrained_weights_are_part_of_the_identity():
+    kinds = [True, False, "weights.safetensors"]
+    digests = [training_digest(load_experiment(SMALLEST, {"network.pretrained": kind})) for kind in kinds]
+    assert len(set(digests)) == 3
+    # A file elsewhere may be the same file: its content is compared (see test_training).
+    moved = load_experiment(SMALLEST, {"network.pretrained": "elsewhere/weights.safetensors"})
+    assert training_digest(moved) == digests[2]
+
+
+@pytest.mark.parametrize("dilations", [[], [0]])
+def test_pamr_needs_dilations(dilations):
+    with pytest.raises(ValueError, match=r"experiment: maps\.dilations"):
+        load_experiment(SMALLEST, {"maps.dilations": dilations})

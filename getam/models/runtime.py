@@ -21,19 +21,24 @@ def eval_mode(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def tf32_allowed(precision: str) -> Iterator[None]:
-    """Allows or forbids TF32 inside the block; by default torch uses it for convolutions on a GPU.
+    """Allows or forbids TF32 inside the block; torch allows it for convolutions by default.
 
-    precision: `float32` forbids TF32; `tf32` allows it, and so does `bfloat16`, for operations that `autocast` leaves
-        in float32.
+    Only torch's newer settings (`fp32_precision`) are read and written: torch raises an error where they are mixed with
+    `allow_tf32`, and the caller may have used either.
+
+    Args:
+        precision: `float32` forbids TF32; `tf32` allows it, and so does `bfloat16`, for operations that `autocast`
+            leaves in float32.
     """
-    allowed = precision != "float32"
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = cudnn.allow_tf32, matmul.allow_tf32
-    cudnn.allow_tf32 = matmul.allow_tf32 = allowed
+    products = torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn
+    before = [product.fp32_precision for product in products]
     try:
+        for product in products:
+            product.fp32_precision = "ieee" if precision == "float32" else "tf32"
         yield
     finally:
-        cudnn.allow_tf32, matmul.allow_tf32 = before
+        for product, value in zip(products, before, strict=True):
+            product.fp32_precision = value
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

@@ -21,7 +21,9 @@ def add(commands) -> None:
     )
     parser.add_argument("archive", type=Path, help="an archive of `getam fetch`, or any other")
     parser.add_argument("--into", type=Path, required=True, metavar="FOLDER", help="folder to unpack to")
-    parser.add_argument("--only", nargs="+", metavar="PATH", default=(), help="prefixes of paths; other members are left out")
+    parser.add_argument(
+        "--only", nargs="+", metavar="PATH", default=(), help="prefixes of paths; other members are left out"
+    )
     parser.add_argument(
         "--manifest",
         type=Path,

@@ -1,6 +1,7 @@
-"""Checkpoints of an unfinished training, and what remains of a finished one.
+"""Checkpoints of an unfinished training, and the result of a finished one.
 
-A checkpoint is written whole or not at all and checked when it is read; the newest two are kept.
+A checkpoint is written whole or not at all and checked when it is read; the newest two are kept. When settings, data or
+code change, the work of the earlier training is set aside in the folder `previous` until the new result exists.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from getam.models.weights import CheckpointError
 from getam.utils.files import written
 
 _KEPT = 2
+CHECKPOINTS, PREVIOUS = "checkpoints", "previous"
 
 
 class Checkpoints:
@@ -27,16 +29,43 @@ class Checkpoints:
     A file begins with the sha256 of the rest, which is in torch's format and read without running code.
 
     Args:
-        folder: of the checkpoints alone.
+        folder: of the training; its checkpoints are in `checkpoints`, those of an earlier training in `previous`.
         identity: digests of everything that the weights depend on, by name. Other checkpoints are not resumed.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, str]):
-        self._folder, self._identity = folder, dict(identity)
+        self.folder, self._identity = folder / CHECKPOINTS, dict(identity)
+        self._previous = folder / PREVIOUS / CHECKPOINTS
+
+    def select(self) -> list[str]:
+        """Sets the checkpoints of another identity aside, and brings back those of this one that were set aside.
+
+        Returns:
+            lines for the log if anything was moved: the reasons, and the folder.
+        """
+        state, refused = self.latest()
+        if state is not None:
+            return []
+        unfinished, there = self.folder.with_name(f".{CHECKPOINTS}"), bool(self._files())
+        matching = Checkpoints(self._previous.parent, self._identity).latest()[0] is not None
+        if not (there or matching):
+            return []
+        shutil.rmtree(unfinished, ignore_errors=True)
+        if there:
+            self.folder.rename(unfinished)
+        if matching:
+            self._previous.rename(self.folder)
+        if there:
+            shutil.rmtree(self._previous, ignore_errors=True)
+            self._previous.parent.mkdir(exist_ok=True)
+            unfinished.rename(self._previous)
+        if matching:
+            return [*refused, f"the checkpoints in {self._previous} belong to this training: they are used again"]
+        return [*refused, f"the checkpoints are set aside in {self._previous} until this training ends"]
 
     def save(self, step: int, state: Mapping[str, Any]) -> Path:
         """Writes the state after `step` steps, whole or not at all, and removes all older ones but one."""
-        path = self._folder / f"{step:09}.pt"
+        path = self.folder / f"{step:09}.pt"
         write_checkpoint(path, self._identity, step, state)
         for old in self._files()[:-_KEPT]:
             old.unlink()
@@ -56,7 +85,7 @@ class Checkpoints:
         return None, refused
 
     def remove_after(self, step: int) -> None:
-        """Removes the checkpoints of later steps, which `latest` has skipped: they would count as newer ones."""
+        """Removes the checkpoints of later steps, which are damaged or were not followed by a good step."""
         for path in self._files():
             if int(path.stem) > step:
                 path.unlink()
@@ -64,13 +93,13 @@ class Checkpoints:
     def remove(self) -> None:
         """Removes all checkpoints, and the folder if nothing else is in it."""
         self.remove_after(-1)
-        for unfinished in self._folder.glob(".*.pt.*"):
+        for unfinished in self.folder.glob(".*.pt.*"):
             unfinished.unlink()
-        if self._folder.is_dir() and not any(self._folder.iterdir()):
-            self._folder.rmdir()
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
 
     def _files(self) -> list[Path]:
-        return sorted(self._folder.glob("[0-9]*.pt"))
+        return sorted(self.folder.glob("[0-9]*.pt"))
 
 
 def write_checkpoint(path: Path, identity: Mapping[str, str], step: int, state: Mapping[str, Any]) -> None:
@@ -117,20 +146,22 @@ class FinishedTraining:
     def __init__(self, folder: Path, result: str, identity: Mapping[str, str]):
         self.result = folder / result
         self.identity = dict(identity)
-        self._folder, self._links = folder, folder / _LINKS
+        self._folder, self._links, self._previous = folder, folder / _LINKS, folder / PREVIOUS
         self._names = (PROVENANCE, result)
 
     def exists(self, restore: bool) -> bool:
         """Whether a training of this identity has ended here.
 
         Args:
-            restore: bring back those of its files that were removed since.
+            restore: bring back those of its files that were removed or set aside since.
         """
-        for place in (self._folder, self._links):
+        for place in (self._folder, self._links, self._previous):
             if (place / PROVENANCE).is_file() and self._is_mine(place / self.result.name):
                 if restore and place != self._folder:
                     for name in self._names:
                         _link(place / name, self._folder / name)
+                    if place == self._previous:
+                        self.keep()
                 return True
         return False
 
@@ -148,10 +179,22 @@ class FinishedTraining:
         for name in self._names:
             _link(self._folder / name, self._links / name)
 
-    def forget(self) -> None:
-        """Removes the result and the links, as another training begins."""
-        self.result.unlink(missing_ok=True)
+    def set_aside(self) -> bool:
+        """Moves the result of another identity to `previous`, as another training begins; whether there was one."""
+        found = False
+        for place in (self._links, self._folder):
+            if (place / self.result.name).is_file():
+                self._previous.mkdir(exist_ok=True)
+                for name in self._names:
+                    if (place / name).is_file():
+                        (place / name).replace(self._previous / name)
+                found = True
         shutil.rmtree(self._links, ignore_errors=True)
+        return found
+
+    def forget_previous(self) -> None:
+        """Removes what was set aside: the new result exists."""
+        shutil.rmtree(self._previous, ignore_errors=True)
 
 
 def _link(source: Path, target: Path) -> None:

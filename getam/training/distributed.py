@@ -45,12 +45,16 @@ class Replica:
         )
 
     def any(self, *flags: bool) -> list[bool]:
-        """For each flag, whether it is set in any replica."""
+        """For each flag, of which there is at least one, whether it is set in any replica."""
         if self.count == 1:
             return list(flags)
         raised = torch.tensor(flags, dtype=torch.int32, device=self.device)
         distributed.all_reduce(raised, distributed.ReduceOp.MAX)
         return raised.bool().tolist()
+
+    def barrier(self) -> None:
+        """Returns once every replica has come here."""
+        self.any(False)  # an all-reduce of no flags would not wait
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean of a tensor over the replicas; it is overwritten."""

@@ -17,7 +17,7 @@ from getam.config.first_phase import FIRST_PHASE, first_phase_of
 from getam.data.dataset import DataSet, Split, open_dataset
 from getam.data.digests import training_data_digests
 from getam.models.runtime import tf32_allowed
-from getam.training.checkpoints import FinishedTraining
+from getam.training.checkpoints import PREVIOUS, FinishedTraining
 from getam.training.distributed import exclusive, replica
 from getam.training.trainer import FirstPhase, Trainer
 from getam.utils import provenance
@@ -90,11 +90,13 @@ def _train(
             start = None if first_phase is None else _first_phase_in(first_phase, experiment, dataset, split)
             trainer = Trainer(experiment, dataset, split, finished, this, workers, start)
             if this.is_main:
-                finished.forget()
+                if finished.set_aside():
+                    _log.warning("the earlier result is set aside in %s until this training ends", folder / PREVIOUS)
                 write_experiment(folder, experiment)
             trainer.run()
             if this.is_main:
                 trainer.finish()
+                finished.forget_previous()
     return finished.result
 
 
@@ -131,6 +133,8 @@ def _explaining_lack_of_memory(settings: Training) -> Iterator[None]:
         if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
             raise
         raise MemoryError(
-            f"out of memory: lower training.batch ({settings.batch}) or training.crop ({settings.crop}), or set "
-            f"training.precision ({settings.precision}) to bfloat16. ({str(error).splitlines()[0]})"
+            f"out of memory ({str(error).splitlines()[0]}). Without losing trained steps: end other programs, or share "
+            "the batch among more processes (torchrun --nproc-per-node). Otherwise lower "
+            f"training.batch ({settings.batch}) or training.crop ({settings.crop}), or set training.precision "
+            f"({settings.precision}) to bfloat16; training then starts again"
         ) from error

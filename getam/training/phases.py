@@ -34,6 +34,12 @@ class Batch(NamedTuple):
         return normalise_images(self.image_rgb) * self.valid[:, None]
 
 
+def network_input(batch: Batch, settings: Training) -> Tensor:
+    """The input of the network in the memory format of the settings."""
+    images = batch.network_input
+    return images.contiguous(memory_format=torch.channels_last) if settings.channels_last else images
+
+
 class StepOutput(NamedTuple):
     """Losses of a step, a scalar for each name of `LOSSES`; and of the joint phase its maps, labels and logits.
 

@@ -21,7 +21,15 @@ from getam.training.checkpoints import Checkpoints, FinishedTraining, read_check
 from getam.training.distributed import Replica, synchronise_batch_norm
 from getam.training.history import History, LossMeans, copy_history
 from getam.training.optimisation import first_joint_step, learning_rate, make_optimiser, set_learning_rate
-from getam.training.phases import Batch, ClassificationPhase, JointPhase, StepOutput, prepare_for_speed
+from getam.training.phases import (
+    Batch,
+    ClassificationPhase,
+    JointPhase,
+    StepOutput,
+    network_input,
+    prepare_for_speed,
+)
+from getam.training.rehearsal import rehearse_joint_step
 from getam.utils import provenance
 from getam.utils.files import read_json, write_json
 from getam.utils.hardware import device_name
@@ -29,13 +37,12 @@ from getam.utils.parallel import available_cores
 from getam.utils.progress import progress
 from getam.utils.signals import Interrupted, StopRequest, deferred_signals
 
-_CHECKPOINTS = "checkpoints"
 _MOST_WORKERS = 8
 _log = logging.getLogger(__name__)
 
 
 class NotFinite(ValueError):  # noqa: N818
-    """A loss became NaN or infinite."""
+    """A loss or the norm of its gradient became NaN or infinite."""
 
 
 class FirstPhase(NamedTuple):
@@ -91,9 +98,12 @@ class Trainer:
         prepare_for_speed(self.network, settings)
         self.network = synchronise_batch_norm(self.network, this).train()
         self._optimiser = make_optimiser(self.network, settings, experiment.recipe)
-        self._checkpoints = Checkpoints(folder / _CHECKPOINTS, finished.identity)
+        self._checkpoints = Checkpoints(folder, finished.identity)
         self._loss_means = LossMeans(this.device)
-        self._first_step = self._resume()
+        self._most_classes = max(1, int(split.labels.sum(1).max()))
+        self._buffers: list[Tensor] | None = None  # before the step that is running
+        self._updating = False  # whether weights are between two states
+        self._first_step = self._done = self._resume()
         # Read now, so that a missing file is found before anything is trained.
         self._first_phase_made = None if first_phase is None else read_json(first_phase.folder / PROVENANCE)
 
@@ -111,19 +121,23 @@ class Trainer:
 
     def _resume(self) -> int:
         """Loads the newest checkpoint that fits and returns the number of steps that are done."""
+        main = self._replica.is_main
+        moved = self._checkpoints.select() if main else []
+        self._replica.barrier()  # files are moved before anyone reads them
         state, refused = self._checkpoints.latest()
-        self._replica.any()  # every process has read its checkpoint before files are removed
-        if self._replica.is_main:
-            for reason in refused:
+        self._replica.barrier()  # everyone has read them before files are removed
+        if main:
+            for reason in (*moved, *refused):
                 _log.warning("%s", reason)
-            self._checkpoints.remove_after(-1 if state is None else state["step"])
+            if state is not None:
+                self._checkpoints.remove_after(state["step"])
         if state is None:
-            if refused and self._replica.is_main:
+            if moved and main:
                 _log.warning("training starts from the beginning")
             if self._first_phase is None:
                 return 0
             state = self._end_of_first_phase(self._first_phase)
-        elif self._replica.is_main:
+        elif main:
             _log.info("resumed after %d of %d steps", state["step"], self._last)
         self.network.load_state_dict(state["network"])
         self._optimiser.load_state_dict(state["optimiser"])
@@ -143,9 +157,16 @@ class Trainer:
         """Trains the steps that are left.
 
         Raises:
-            NotFinite: a loss became NaN or infinite; the state before that step is saved.
+            NotFinite: a loss or the norm of its gradient became NaN or infinite; the last good checkpoint is kept.
             Interrupted: by SIGTERM or Ctrl-C; the state is saved.
+            Exception: any other error; the state before the step that failed is saved.
         """
+        if self._first_step <= self._first_joint_step < self._last:
+            settings, this = self._experiment.training, self._replica
+            classes = len(self._dataset.classes)
+            rehearse_joint_step(
+                self.network, self._experiment, settings.batch // this.count, classes, self._most_classes
+            )
         batches = iter(self._loader())
         history = History(self._folder, self._first_step) if self._replica.is_main else None
         saved = time.monotonic()
@@ -156,10 +177,16 @@ class Trainer:
                     for step in steps:
                         self._stop_if_requested(step, stop)
                         output, names, batch = self._step(phase, step, next(batches))
+                        self._done = step + 1
                         self._record(history, step, output, names, batch, bar)
                         if time.monotonic() - saved > 60 * self._experiment.monitoring.checkpoint_minutes:
                             self._save(step + 1)
                             saved = time.monotonic()
+        except (NotFinite, Interrupted):
+            raise
+        except Exception:
+            self._save_before_error()
+            raise
         finally:
             batches = None  # ends the workers
             if history is not None:
@@ -189,29 +216,45 @@ class Trainer:
         _seed_step(self._experiment.seed, step, self._replica.rank)
         device = self._replica.device
         batch = Batch(*(loaded[key].to(device, non_blocking=True) for key in Batch._fields))
-        images = batch.network_input
-        if self._experiment.training.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        before = [buffer.clone() for buffer in self.network.buffers()]
-        output = phase(images, batch)
-        total = output.total
-        (broken,) = self._replica.any(not bool(total.isfinite()))
-        if broken:
-            self._give_up(step, output, before)
+        self._buffers = [buffer.clone() for buffer in self.network.buffers()]
+        output = phase(network_input(batch, self._experiment.training), batch)
         self._optimiser.zero_grad(set_to_none=True)
-        total.backward()
+        output.total.backward()
+        gradients = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        # Weights that have diverged may still give a finite loss; their gradients do not stay finite.
+        (broken,) = self._replica.any(not bool((output.total.detach() + norm).isfinite()))
+        if broken:
+            self._give_up(step, output, norm)
+        self._updating = True
         self._optimiser.step()
+        self._updating, self._buffers = False, None
         return output, loaded["id"], batch
 
-    def _give_up(self, step: int, output: StepOutput, buffers: list[Tensor]) -> None:
-        for buffer, value in zip(self.network.buffers(), buffers, strict=True):
-            buffer.copy_(value)
-        self._save(step)
+    def _give_up(self, step: int, output: StepOutput, norm: Tensor) -> None:
+        """Keeps the last checkpoint that a good step has followed. One that was saved just now may have diverged."""
+        kept = "no checkpoint was saved before it"
+        if self._replica.is_main:
+            self._checkpoints.remove_after(step - 1)
+            if (state := self._checkpoints.latest()[0]) is not None:
+                kept = f"the checkpoint after {state['step']} steps is kept in {self._checkpoints.folder}"
         losses = ", ".join(f"{name} {loss.item():.4g}" for name, loss in output.losses.items())
         raise NotFinite(
-            f"the loss of step {step} is not finite ({losses}); the state before it is saved in "
-            f"{self._folder / _CHECKPOINTS}. A lower training.rate, some training.warmup or precision float32 may help"
+            f"the loss of step {step} is not finite ({losses}), or its gradient is not (norm {norm.item():.4g}); "
+            f"{kept}. A lower training.rate, some training.warmup or precision float32 may help"
         )
+
+    def _save_before_error(self) -> None:
+        """Saves the state after the last complete step, if the error left it intact."""
+        if self._updating:
+            return
+        if self._buffers is not None:
+            for buffer, value in zip(self.network.buffers(), self._buffers, strict=True):
+                buffer.copy_(value)
+        try:
+            self._save(self._done)
+        except Exception as error:  # the first error is the one to report
+            _log.warning("the state after %d steps could not be saved: %s", self._done, error)
 
     def _stop_if_requested(self, step: int, stop: StopRequest) -> None:
         (requested,) = self._replica.any(bool(stop))

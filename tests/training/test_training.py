@@ -1,4 +1,5 @@
 import csv
+import io
 import json
 import random
 import re
@@ -15,7 +16,8 @@ import torch
 from getam import build_model, load_experiment
 from getam.cli.command import main
 from getam.data.loading import TrainingImages
-from getam.training import launch
+from getam.training import launch, trainer
+from getam.training.checkpoints import read_checkpoint
 from getam.training.history import COLUMNS
 from getam.training.launch import train
 from getam.training.phases import Batch, ClassificationPhase, JointPhase, StepOutput
@@ -200,13 +202,13 @@ def test_a_checkpoint_of_something_else_is_refused(small_experiment, small_shape
     assert history(tmp_path / "new") == history(tmp_path / "run")
 
 
-def test_a_loss_that_is_not_finite_stops_and_saves(uninterrupted, small_experiment, tmp_path, monkeypatch, capsys):
+def test_a_loss_that_is_not_finite_stops(uninterrupted, small_experiment, tmp_path, monkeypatch):
     forward, calls = JointPhase.forward, []
 
     def broken(self, images, batch):
         outcome = forward(self, images, batch)
         calls.append(outcome)
-        if len(calls) < 4:
+        if len(calls) < 5:  # the first one is the rehearsal
             return outcome
         return StepOutput({**outcome.losses, "saliency": outcome.losses["saliency"] * float("nan")}, *outcome[1:])
 
@@ -215,8 +217,138 @@ def test_a_loss_that_is_not_finite_stops_and_saves(uninterrupted, small_experime
         patch.setattr(JointPhase, "forward", broken)
         with pytest.raises(NotFinite, match=r"step 15 is not finite \(.*saliency nan.*lower training.rate"):
             train(experiment, tmp_path, workers=0)
-    train(experiment, tmp_path, workers=0)  # statistics of the broken step are not in the saved state either
+    train(experiment, tmp_path, workers=0)
     assert_same_weights(uninterrupted, tmp_path)
+
+
+SAVED_AT_EVERY_STEP = {"monitoring.checkpoint_minutes": 1e-9}
+
+
+def test_a_step_that_diverges_leaves_the_last_good_checkpoint(uninterrupted, small_experiment, tmp_path, monkeypatch):
+    """After one step the weights are 1e30, as after an overflow: they are saved before anyone can notice."""
+    update, calls = torch.optim.AdamW.step, []
+
+    def overflowing(self, *arguments, **options):
+        update(self, *arguments, **options)
+        calls.append(self)
+        if len(calls) == 8:
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    parameter.data.mul_(1e30)
+
+    experiment = load_experiment(small_experiment, SAVED_AT_EVERY_STEP)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", overflowing)
+        with pytest.raises(NotFinite, match=r"step 8 is not finite .*the checkpoint after 7 steps is kept in"):
+            train(experiment, tmp_path, workers=0)
+    train(experiment, tmp_path, workers=0)
+    assert_same_weights(uninterrupted, tmp_path)
+
+
+def test_a_training_that_diverges(small_experiment, tmp_path):
+    changes = {"training.optimiser": "sgd", "training.weight_decay": None, "training.rate": 1e6}
+    with pytest.raises(NotFinite, match="is not finite"):
+        train(load_experiment(small_experiment, {**changes, **SAVED_AT_EVERY_STEP}), tmp_path, workers=0)
+    for path in (tmp_path / "checkpoints").glob("*.pt"):
+        state = read_checkpoint(path, torch.load(io.BytesIO(path.read_bytes()[32:]), weights_only=True)["identity"])
+        assert all(value.isfinite().all() for value in state["network"].values())
+
+
+@pytest.mark.parametrize("step", [7, FIRST_JOINT + 3])
+def test_any_error_between_steps_saves_the_state(uninterrupted, small_experiment, tmp_path, monkeypatch, step):
+    prepare, asked = TrainingImages.__getitem__, []
+
+    def vanishing(self, position):
+        asked.append(position)
+        if len(asked) > 4 * step:
+            raise OSError("the disk has vanished")
+        return prepare(self, position)
+
+    experiment = load_experiment(small_experiment)
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingImages, "__getitem__", vanishing)
+        with pytest.raises(OSError, match="the disk has vanished"):
+            train(experiment, tmp_path, workers=0)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [f"{step:09}.pt"]
+    train(experiment, tmp_path, workers=0)
+    assert_same_weights(uninterrupted, tmp_path)
+    assert history(tmp_path) == history(uninterrupted)
+
+
+def test_an_error_within_a_step_leaves_no_trace_of_it(uninterrupted, small_experiment, tmp_path, monkeypatch):
+    forward, calls = JointPhase.forward, []
+
+    def failing(self, images, batch):
+        outcome = forward(self, images, batch)  # updates the statistics of batch normalisation
+        calls.append(outcome)
+        if len(calls) == 5:
+            raise RuntimeError("the driver has gone")
+        return outcome
+
+    experiment = load_experiment(small_experiment)
+    with monkeypatch.context() as patch:
+        patch.setattr(JointPhase, "forward", failing)
+        with pytest.raises(RuntimeError, match="the driver has gone"):
+            train(experiment, tmp_path, workers=0)
+    train(experiment, tmp_path, workers=0)
+    assert_same_weights(uninterrupted, tmp_path)
+
+
+def test_the_joint_phase_is_rehearsed(uninterrupted, small_experiment, tmp_path, monkeypatch):
+    """An error that only the joint phase has comes before the first step, and the rehearsal changes no bit."""
+    (tmp_path / "plain").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "rehearse_joint_step", lambda *arguments: None)
+        train(load_experiment(small_experiment), tmp_path / "plain", workers=0)
+    assert_same_weights(uninterrupted, tmp_path / "plain")
+
+    def too_large(*arguments, **options):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("getam.training.phases.make_targets", too_large)
+        with pytest.raises(MemoryError, match="out of memory .*Without losing trained steps: end other programs"):
+            train(load_experiment(small_experiment), tmp_path / "run", workers=0)
+    assert not (tmp_path / "run" / "checkpoints").exists()  # no step was trained
+
+
+def test_a_crop_that_batch_normalisation_cannot_take(small_experiment, tmp_path):
+    changes = {"training.crop": 32, "training.batch": 1, "network.backbone": "vit_tiny", "network.pretrained": False}
+    with pytest.raises(
+        ValueError, match=r"training.crop \(32\) and training.batch \(1 images per process\) are too small"
+    ):
+        train(load_experiment(small_experiment, changes), tmp_path, workers=0)
+
+
+def test_a_changed_setting_sets_the_result_aside(uninterrupted, small_experiment, tmp_path, monkeypatch, caplog):
+    folder = tmp_path / "run"
+    shutil.copytree(uninterrupted, folder)
+    weights = (folder / "weights.safetensors").read_bytes()
+    changed = load_experiment(small_experiment, {"training.rate": 2e-3})
+    interrupted(changed, folder, monkeypatch, 9)
+    assert (folder / "previous" / "weights.safetensors").read_bytes() == weights
+    assert f"the earlier result is set aside in {folder / 'previous'} until this training ends" in caplog.text
+    # The old setting again: nothing is lost, and the other training can still resume.
+    train(load_experiment(small_experiment), folder, workers=0)
+    assert (folder / "weights.safetensors").read_bytes() == weights
+    with caplog.at_level("INFO"):
+        train(changed, folder, workers=0)
+    assert "resumed after 9 of 24 steps" in caplog.text
+    assert not (folder / "previous").exists()
+    assert (folder / "weights.safetensors").read_bytes() != weights
+
+
+def test_a_changed_setting_sets_checkpoints_aside(uninterrupted, small_experiment, tmp_path, monkeypatch, caplog):
+    changed = load_experiment(small_experiment, {"training.rate": 2e-3})
+    interrupted(load_experiment(small_experiment), tmp_path, monkeypatch, 9)
+    interrupted(changed, tmp_path, monkeypatch, 3)
+    assert [path.name for path in (tmp_path / "previous" / "checkpoints").iterdir()] == ["000000009.pt"]
+    with caplog.at_level("INFO"):
+        train(load_experiment(small_experiment), tmp_path, workers=0)
+    assert "belong to this training: they are used again" in caplog.text
+    assert "resumed after 9 of 24 steps" in caplog.text
+    assert_same_weights(uninterrupted, tmp_path)
+    assert not (tmp_path / "previous").exists()
 
 
 @pytest.mark.parametrize("what", ["image", "saliency map"])
@@ -238,7 +370,7 @@ def test_too_little_memory_names_the_setting_to_lower(small_experiment, tmp_path
     path.write_text(json.dumps(small_experiment))
     assert main(["train", str(path), "--output", str(tmp_path / "run"), "--workers", "0"]) == 1
     message = capsys.readouterr().err
-    assert "out of memory: lower training.batch (4) or training.crop (1048576)" in message
+    assert "Otherwise lower training.batch (4) or training.crop (1048576)" in message
 
 
 def test_other_mistakes(small_experiment, tmp_path):

@@ -14,8 +14,8 @@ SCHEMES = ("http://", "https://", "gdrive:", "onedrive:")
 _KEYS = {"file", "urls", "size", "sha256", "md5", "page"}
 _CHUNK = 2**20
 _LOCK_HEADER = """\
-# Written by `getam fetch`: size and sha256 of files without a published sha256, at their first fetch. Later fetches must
-# match. To accept a new version, remove its entry.
+# Written by `getam fetch`: size and sha256 of files without a published sha256, at their first fetch. Later fetches
+# must match. To accept a new version, remove its entry.
 """
 
 
@@ -185,7 +185,8 @@ def disagreement(archive: Archive, found: Content, lock: Lock) -> str | None:
     if archive.needs_lock and locked and (locked.size, locked.sha256) != (found.size, found.sha256):
         return (
             f"its sha256 is {found.sha256} ({found.size} bytes), the first fetch had {locked.sha256} "
-            f"({locked.size} bytes) according to {lock.path}; to accept the new version, remove the entry {archive.name} there"
+            f"({locked.size} bytes) according to {lock.path}; to accept the new version, remove the entry {archive.name} "
+            "there"
         )
     return None
 

@@ -52,8 +52,8 @@ def unpack(
 ) -> dict:
     """Unpacks a tar (also gz, bz2, xz) or zip archive into a folder and returns its manifest.
 
-    One process at a time unpacks an archive into a folder; others wait, and then find it done. The files are written to a
-    hidden folder and moved once all of them are complete; then the manifest is written:
+    One process at a time unpacks an archive into a folder; others wait, and then find it done. The files are written
+    to a hidden folder and moved once all of them are complete; then the manifest is written:
     `archive`, its `sha256`, `only`, and the number of `files`, their `bytes` and the `folders` with their numbers of
     files. If a manifest of the same archive and as many files as it counts exist, nothing is done.
 
@@ -159,7 +159,7 @@ def _tar_members(archive: Path, only: Sequence[str]) -> Iterator[_Member]:
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
-    """Reads to the end: tarfile takes a broken header for the end, and does not read the checksum of a compressed stream."""
+    """Reads to the end: tarfile takes a broken header for it, and does not read the checksum of a compressed stream."""
     tar.fileobj.seek(tar.offset)
     if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         raise tarfile.ReadError(f"no member and no end mark at {tar.offset}")

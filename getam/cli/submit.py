@@ -25,5 +25,6 @@ def _run(options: argparse.Namespace) -> None:
     from getam.evaluation.run import Run
 
     run = Run(options.folder)
+    run.check_current(run.masks(options.split))
     count = write_submission(run.dataset.split(options.split), run.masks(options.split), options.output)
     print(f"{count} masks in {options.output}")

@@ -19,7 +19,7 @@ from getam.method.activation import activation_maps
 from getam.method.pseudo_labels import make_targets
 from getam.models.backbones import normalise_images
 from getam.models.network import SegmentationNetwork
-from getam.models.runtime import eval_mode, tf32_allowed
+from getam.models.runtime import autocast, eval_mode, tf32_allowed
 
 
 def label_files(
@@ -70,7 +70,7 @@ def activations(
     network's device.
 
     Raises:
-        ValueError: the split has no labels, or a file cannot be read.
+        ValueError: the split has no labels, a file cannot be read, or maps are NaN or infinite.
     """
     if split.labels is None:
         raise ValueError(f"split {split.name!r} has no image-level labels")
@@ -82,15 +82,19 @@ def activations(
             names, views, present = zip(*chosen, strict=True)
             view = View(*(torch.stack(parts).to(device) for parts in zip(*views, strict=True)))
             labels = torch.stack(present).to(device)
-            maps = activation_maps(
-                network,
-                normalise_images(view.image_rgb) * view.valid[:, None],
-                labels,
-                settings.method,
-                experiment.start_layer,
-                settings.fusion,
-                experiment.recipe.heads,
-            )
+            with autocast(device, experiment.inference.precision):
+                maps = activation_maps(
+                    network,
+                    normalise_images(view.image_rgb) * view.valid[:, None],
+                    labels,
+                    settings.method,
+                    experiment.start_layer,
+                    settings.fusion,
+                    experiment.recipe.heads,
+                ).float()
+            finite = maps.isfinite().all(dim=(1, 2, 3)).tolist()
+            if not all(finite):
+                raise ValueError(f"the activation maps of {names[finite.index(False)]} are NaN or infinite")
             yield list(names), view, labels, maps
 
 

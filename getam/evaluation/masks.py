@@ -53,13 +53,18 @@ def _by_id(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}")
     found = {}
-    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes):
+    for path in sorted(path for path in folder.iterdir() if _is_wanted(path, suffixes)):
         if path.stem in found:
             raise ValueError(f"{folder} has two files for {path.stem}: {found[path.stem].name} and {path.name}")
         found[path.stem] = path
     if not found:
         raise FileNotFoundError(f"{folder} holds no {' or '.join(suffixes)} file")
     return found
+
+
+def _is_wanted(path: Path, suffixes: tuple[str, ...]) -> bool:
+    # Hidden files are not the user's: macOS leaves `._x.npy` beside x.npy on foreign disks.
+    return path.suffix.lower() in suffixes and not path.name.startswith(".")
 
 
 def refine_files(jobs: list[Job], settings: CrfSettings, workers: int) -> Iterator[Path]:
@@ -78,6 +83,11 @@ def refine_file(job: Job, settings: CrfSettings) -> Path:
     probabilities = read_probabilities(job.probabilities)
     image = read_image(job.image)
     try:
+        if probabilities.shape[:2] == image.shape[:2] and probabilities.shape[1:] != image.shape[:2]:
+            raise ValueError(
+                f"probabilities: {probabilities.shape} has the channels last; expected (C + 1, H, W): save "
+                "probabilities.transpose(2, 0, 1)"
+            )
         check_shape("probabilities", probabilities, (len(probabilities), *image.shape[:2]))
         if job.plain is not None:
             _write(job.plain, probabilities)

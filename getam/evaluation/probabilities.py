@@ -23,7 +23,13 @@ _ARRAYS = ("labels", "low", "high", "count")
 
 
 def write_probabilities(path: Path, probabilities: np.ndarray) -> None:
-    """Writes float32 (C + 1, H, W) as <id>.npz, whole or not at all."""
+    """Writes float32 (C + 1, H, W) as <id>.npz, whole or not at all.
+
+    Raises:
+        ValueError: a value is NaN or infinite: the argmax of such a pixel would be the background.
+    """
+    if not np.isfinite(probabilities).all():
+        raise ValueError(f"{path}: the network's output is NaN or infinite; the precision float32 may help")
     kept = np.flatnonzero(probabilities.max((1, 2)) >= _LEAST)
     steps = probabilities[kept]
     # In place where possible: most of the time goes into memory access.
@@ -55,7 +61,7 @@ def read_probabilities(path: Path) -> np.ndarray:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, or holds something else.
+        ValueError: it is damaged, holds something else, or has a value that is NaN or infinite.
     """
     arrays = _load(path)
     if set(arrays) == set(_ARRAYS):
@@ -63,10 +69,13 @@ def read_probabilities(path: Path) -> np.ndarray:
     if len(arrays) != 1:
         raise ValueError(f"{path}: expected one array, found {len(arrays)}")
     (values,) = arrays.values()
-    if values.ndim != 3 or len(values) > _MOST_LABELS:
+    # With the channels last, the first side is the image's: the error about that names both shapes.
+    if values.ndim != 3 or min(values.shape[0], values.shape[-1]) > _MOST_LABELS:
         raise ValueError(f"{path}: expected (C + 1, H, W) with at most {_MOST_LABELS} labels, got {values.shape}")
     if values.dtype.kind != "f":
         raise ValueError(f"{path}: expected floats, got {values.dtype}")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{path}: expected finite probabilities, found NaN or infinity")
     return values.astype(np.float32)
 
 
@@ -77,7 +86,14 @@ def _load(path: Path) -> dict[str, np.ndarray]:
             return {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded.items())
     except FileNotFoundError:
         raise
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except ValueError as error:
+        if "Object arrays" not in str(error):
+            raise ValueError(f"{path} cannot be read as an array: {error}") from error
+        raise ValueError(
+            f"{path} holds a Python object, such as a dictionary, which is not loaded as it may run code: save the "
+            "probabilities alone, a float array (C + 1, H, W), by np.save"
+        ) from None
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} cannot be read as an array: {error}") from error
 
 

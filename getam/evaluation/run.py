@@ -56,6 +56,8 @@ class Shard:
 
 
 WHOLE = Shard()
+# The commands that recompute a folder's files, by its name.
+_VERBS = {"masks": "predict refine", "masks_without_crf": "predict refine", "pseudo_labels": "label"}
 
 
 class Run:
@@ -116,6 +118,7 @@ class Run:
             self._made_from("getam.evaluation.prediction", split, self.experiment.digest("inference"), batch, shard),
             ".npz",
         )
+        self._manifest(folder, shard).unlink(missing_ok=True)
         ids = shard.of(split.ids)
         finished, waiting = _whole_batches(ids, batch, {name for name in ids if f"{name}.npz" in done})
         yield from (folder / f"{name}.npz" for name in finished)
@@ -128,7 +131,7 @@ class Run:
         from getam.data.digests import images_digest, list_digest
 
         return {
-            "weights": provenance.file_digest(self.weights),
+            "weights": self._weights_digest,
             "settings": settings,
             "list": list_digest(self.dataset, split),
             "images": images_digest(split),
@@ -137,9 +140,43 @@ class Run:
             "shards": shard.count,
         }
 
+    def _manifest(self, folder: Path, shard: Shard) -> Path:
+        return folder / f"complete-{shard.number}-of-{shard.count}.json"
+
     def _note_end(self, folder: Path, shard: Shard, images: int) -> None:
-        name = f"complete-{shard.number}-of-{shard.count}.json"
-        write_json(folder / name, {**read_json(folder / NOTE), "shard": str(shard), "images": images})
+        described = {**read_json(folder / NOTE), "shard": str(shard), "images": images}
+        write_json(self._manifest(folder, shard), described)
+
+    @cached_property
+    def _weights_digest(self) -> str:
+        return provenance.file_digest(self.weights)
+
+    def check_current(self, folder: Path) -> None:
+        """Follows the notes in a folder of probabilities, masks or pseudo labels back to the weights of the run.
+
+        Where the weights are not stored, as in a table rebuilt from predictions, there is nothing to compare with.
+
+        Raises:
+            ValueError: the files were made from other weights or settings than the run has now.
+        """
+        if not (folder / NOTE).is_file() or not self.weights.is_file():
+            return
+        note = read_json(folder / NOTE)
+        predicted, verbs = note.get("probabilities", note), _VERBS.get(folder.name, "predict")
+        expected = training_digest(self.experiment) if verbs == "label" else self.experiment.digest("inference")
+        if predicted.get("weights") != self._weights_digest:
+            reason = "weights"
+        elif predicted.get("settings") != expected or note.get("settings") not in (None, expected, self._crf_digest()):
+            reason = "settings"
+        else:
+            return
+        commands = " and ".join(f"`getam {verb}`" for verb in verbs.split())
+        raise ValueError(
+            f"{folder} is stale: its files were made from other {reason} than the run has now; run {commands}"
+        )
+
+    def _crf_digest(self) -> str:
+        return self.experiment.digest("crf")
 
     def refine(
         self, split_name: str, crf: bool = True, shard: Shard = WHOLE, workers: int = 1, discard: bool = False
@@ -160,8 +197,11 @@ class Run:
         source = self.folder / split_name / "probabilities"
         if not (source / NOTE).is_file():
             raise FileNotFoundError(f"no probabilities in {source}; `getam predict` writes them")
+        self.check_current(source)
         kinds = {self.masks(split_name, kind): kind for kind in ((True, False) if crf else (False,))}
         done = {folder: self._reusable_masks(folder, kind, source) for folder, kind in kinds.items()}
+        for folder in kinds:
+            self._manifest(folder, shard).unlink(missing_ok=True)
         ids = shard.of(split.ids)
         jobs = []
         for name in ids:
@@ -206,6 +246,7 @@ class Run:
         made_from |= training_data_digests(self.dataset, split, self.experiment.data.saliency)
         made_from["precision"] = self.experiment.inference.precision
         done = reusable_outputs(folder, made_from, ".png")
+        self._manifest(folder, shard).unlink(missing_ok=True)
         ids = shard.of(split.ids)
         finished, waiting = _whole_batches(ids, batch, {name for name in ids if f"{name}.png" in done})
         yield from (folder / f"{name}.png" for name in finished)
@@ -240,10 +281,11 @@ class Run:
 
         Raises:
             FileNotFoundError: a mask is missing.
-            ValueError: the split has no truth, or a mask does not fit its image.
+            ValueError: the split has no truth, a mask does not fit its image, or the masks are stale.
         """
         check_choice("what", what, tuple(MASKS))
         folder = self.folder / split_name
+        self.check_current(folder / what)
         score = score_masks(self.dataset.split(split_name), self.dataset.classes, folder / what, workers)
         return score, write_score(folder, score, MASKS[what])
 

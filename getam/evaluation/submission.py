@@ -26,8 +26,8 @@ def write_submission(split: Split, masks: Path, archive: Path) -> int:
         FileNotFoundError: a mask is missing.
         ValueError: a mask breaks a rule; the message names it and the rule.
     """
-    if not archive.name.endswith(".tar.gz"):
-        raise ValueError(f"{archive}: the server takes .tar.gz")
+    if not archive.name.endswith((".tar.gz", ".tgz")):
+        raise ValueError(f"{archive}: the server takes .tar.gz or .tgz")
     check_present(masks, [masks / f"{name}.png" for name in split.ids], f"masks of split {split.name!r}")
     folder = _FOLDER.format(split=split.name)
     with written(archive) as unfinished, unfinished.open("wb") as file:

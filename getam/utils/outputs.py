@@ -5,10 +5,13 @@ from pathlib import Path
 from getam.utils.files import locked, read_json, write_json
 
 NOTE = "settings.json"
+MANIFESTS = "complete-*-of-*.json"
 
 
 def reusable_outputs(folder: Path, made_from: dict[str, object], suffix: str) -> set[str]:
     """Returns the names of the files that are still valid, because the note equals `made_from`; removes all others.
+
+    With the files go the manifests of their shards.
 
     The note is written before any file, so that the files of an interrupted run are recognised. Several processes may
     call this at once, as the shards of one job do.
@@ -29,7 +32,7 @@ def reusable_outputs(folder: Path, made_from: dict[str, object], suffix: str) ->
             raise ValueError(
                 f"{folder} holds {suffix} files that this command has not made: it needs a folder of its own"
             )
-        for path in there:
+        for path in (*folder.glob(MANIFESTS), *there):
             path.unlink()
         write_json(note, made_from)
         return set()

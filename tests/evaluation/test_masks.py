@@ -154,7 +154,7 @@ def test_files_that_are_no_arrays_or_images(folders):
     with pytest.raises(ValueError, match=r"a\.npy: expected floats, got int64"):
         list(refine_files(find_jobs(*folders), CrfSettings(), 1))
     np.save(probabilities / "a.npy", np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match=r"a\.npy cannot be read as an array"):
+    with pytest.raises(ValueError, match=r"a\.npy holds a Python object, such as a dictionary"):
         list(refine_files(find_jobs(*folders), CrfSettings(), 1))
     (probabilities / "a.npy").unlink()
     np.savez(probabilities / "a.npz", one=np.zeros(1), two=np.zeros(1))
@@ -170,3 +170,21 @@ def test_command(folders):
     found = subprocess.run([sys.executable, "-m", "getam.cli", "refine", "--help"], capture_output=True, text=True)
     assert found.returncode == 0
     assert "--negligible" in found.stdout
+
+
+def test_hidden_files_are_skipped(folders):
+    probabilities, images, _ = folders
+    before = find_jobs(*folders)
+    (probabilities / "._a.npy").write_bytes(b"what macOS leaves")
+    (images / "._a.jpg").write_bytes(b"what macOS leaves")
+    assert find_jobs(*folders) == before
+
+
+def test_channels_last(folders):
+    probabilities, _, _ = folders
+    for path in probabilities.glob("*.npy"):
+        np.save(path, np.load(path).transpose(1, 2, 0))
+    with pytest.raises(
+        ValueError, match=r"\(20, 30, \d+\) has the channels last.*save probabilities.transpose\(2, 0, 1\)"
+    ):
+        list(refine_files(find_jobs(*folders), CrfSettings(), 1))

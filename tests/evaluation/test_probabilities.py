@@ -80,3 +80,23 @@ def test_damaged_and_other_files(tmp_path):
     np.savez(tmp_path / "two.npz", np.ones(1), np.ones(1))
     with pytest.raises(ValueError, match="expected one array, found 2"):
         read_probabilities(tmp_path / "two.npz")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite(tmp_path, value):
+    probabilities = np.full((3, 4, 5), 1 / 3, np.float32)
+    probabilities[1, 2, 3] = value
+    with pytest.raises(ValueError, match=r"a\.npz: the network's output is NaN or infinite"):
+        write_probabilities(tmp_path / "a.npz", probabilities)
+    assert not (tmp_path / "a.npz").exists()
+    np.save(tmp_path / "b.npy", probabilities)
+    with pytest.raises(ValueError, match=r"b\.npy: expected finite probabilities, found NaN or infinity"):
+        read_probabilities(tmp_path / "b.npy")
+
+
+def test_a_dictionary_is_not_loaded(tmp_path):
+    np.save(tmp_path / "a.npy", {"probabilities": np.zeros((3, 4, 5))}, allow_pickle=True)
+    with pytest.raises(
+        ValueError, match=r"a\.npy holds a Python object, such as a dictionary.*save the probabilities alone"
+    ):
+        read_probabilities(tmp_path / "a.npy")

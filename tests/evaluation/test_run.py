@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import yaml
+from safetensors import safe_open
 
 from getam import (
     activation_maps,
@@ -131,6 +133,98 @@ def test_other_weights_make_everything_anew(run, small_experiment):
         command(step, run, "--split", "val")
     assert len(written_since(probabilities, run / "val" / "probabilities") - {"settings.json"}) == 10
     assert len(written_since(masks, run / "val" / "masks") - {"settings.json"}) == 10
+
+
+def test_files_of_earlier_weights_are_refused(run, small_experiment, tmp_path, capsys):
+    split = ("--split", "val")
+    command("predict", run, *split, "--device", "cpu")
+    command("refine", run, *split)
+    command("label", run, *split, "--device", "cpu")
+    command("score", run, *split)
+    command("score", run, *split, "--what", "pseudo_labels")
+    train(load_experiment(small_experiment, {"seed": 1}), run, workers=0)
+    capsys.readouterr()
+    stale = "is stale: its files were made from other weights than the run has now; run `getam {}`"
+    for arguments, verbs in (
+        (["refine", run, *split], "predict"),
+        (["score", run, *split], "predict` and `getam refine"),
+        (["score", run, *split, "--what", "masks_without_crf"], "predict` and `getam refine"),
+        (["score", run, *split, "--what", "pseudo_labels"], "label"),
+        (["submit", run, *split, "--output", tmp_path / "a.tar.gz"], "predict` and `getam refine"),
+    ):
+        assert main([str(argument) for argument in arguments]) == 1, arguments
+        assert stale.format(verbs) in capsys.readouterr().err
+    command("predict", run, *split, "--device", "cpu")
+    assert main(["score", str(run), *split]) == 1  # the masks are still those of the earlier probabilities
+    command("refine", run, *split)
+    command("score", run, *split)
+
+
+def test_files_of_earlier_settings_are_refused(run, capsys):
+    command("predict", run, "--split", "val", "--device", "cpu")
+    command("refine", run, "--split", "val")
+    path = run / "experiment.yaml"
+    path.write_text(path.read_text().replace("iterations: 20", "iterations: 3"))
+    assert main(["score", str(run), "--split", "val"]) == 1
+    assert "were made from other settings than the run has now" in capsys.readouterr().err
+
+
+def test_manifests_end_with_the_files_that_they_describe(run, small_experiment, monkeypatch):
+    command("predict", run, "--split", "val", "--device", "cpu")
+    manifest = run / "val" / "probabilities" / "complete-1-of-1.json"
+    assert manifest.is_file()
+    train(load_experiment(small_experiment, {"seed": 1}), run, workers=0)
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr("getam.evaluation.prediction.predict_files", interrupted)
+        assert main(["predict", str(run), "--split", "val", "--device", "cpu"]) == 130
+    assert not manifest.exists()
+    # Nor does that of an unchanged run survive until its missing files are there again.
+    command("predict", run, "--split", "val", "--device", "cpu")
+    next((run / "val" / "probabilities").glob("*.npz")).unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr("getam.evaluation.prediction.predict_files", interrupted)
+        assert main(["predict", str(run), "--split", "val", "--device", "cpu"]) == 130
+    assert not manifest.exists()
+
+
+def test_an_output_that_is_not_finite_is_refused(run, capsys):
+    from safetensors.torch import load_file, save_file
+
+    weights, path = load_file(run / "weights.safetensors"), run / "weights.safetensors"
+    weights["segmentation_head.4.weight"].fill_(3e38)  # finite, as NaN itself is refused when weights are read
+    with safe_open(path, "pt") as file:
+        described = file.metadata()
+    save_file(weights, path, described)
+    assert main(["predict", str(run), "--split", "val", "--device", "cpu"]) == 1
+    assert re.search(r"probabilities/\S+\.npz: the network's output is NaN or infinite", capsys.readouterr().err)
+    assert not list((run / "val" / "probabilities").glob("*.npz"))
+
+
+@pytest.mark.parametrize("verb", ["label", "maps"])
+def test_precision_of_maps(run, verb, monkeypatch):
+    """inference.precision counts where maps are computed, too: their forward runs in bfloat16."""
+    seen, forward = [], torch.nn.Linear.forward
+
+    def watched(self, x):
+        outcome = forward(self, x)
+        seen.append(outcome.dtype)
+        return outcome
+
+    monkeypatch.setattr(torch.nn.Linear, "forward", watched)
+    path = run / "experiment.yaml"
+    for precision, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        settings = yaml.safe_load(path.read_text())
+        settings["inference"]["precision"] = precision
+        path.write_text(yaml.safe_dump(settings))
+        seen.clear()
+        command(verb, run, "--split", "val", "--device", "cpu")
+        assert dtype in seen
+        assert (torch.bfloat16 in seen) == (precision == "bfloat16")
 
 
 def test_other_crf_settings_make_masks_alone_anew(run, small_experiment):

@@ -36,7 +36,7 @@ def test_as_the_server_wants_it(masks, tmp_path):
 def test_the_same_masks_give_the_same_bytes(masks, tmp_path):
     split, folder = masks
     contents = []
-    for name in ("a.tar.gz", "b.tar.gz"):
+    for name in ("a.tar.gz", "b.tgz"):
         write_submission(split, folder, tmp_path / name)
         contents.append((tmp_path / name).read_bytes())
     assert contents[0] == contents[1]

@@ -13,6 +13,8 @@ from getam.evaluation.scores import worst_images
 
 run = Run(Path(snakemake.params.folder))
 split = run.dataset.split(snakemake.wildcards.split)
+for part in ("masks", "pseudo_labels"):
+    run.check_current(run.folder / split.name / part)
 network = run.load_network(torch.device("cpu"))
 sizes = run.experiment.inference.sizes
 how = {

@@ -194,7 +194,7 @@ class Experiment(_Section):
         return self.recipe.first_block(self.network.backbone) if by_recipe else None
 
     def digest(self, *sections: str) -> str:
-        """sha256 of some sections. Of paths only the presence counts; the content of the files is compared elsewhere."""
+        """sha256 of some sections. Of a path only its presence counts; the files' content is compared elsewhere."""
         chosen = {section: self._plain()[section] for section in sections}
         for section, key in (("data", "dataset"), ("data", "saliency"), ("network", "pretrained")):
             if isinstance(chosen.get(section, {}).get(key), str):

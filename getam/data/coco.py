@@ -25,6 +25,7 @@ from getam.utils.parallel import map_unordered
 from getam.utils.progress import progress
 
 CROWD = ("class", "ignore")
+_FARTHEST = 10  # outlines end within the image, but for rounding
 # (images with objects, images without) of the published annotations.
 COUNTS = {"train": (82081, 702), "val": (40137, 367)}
 
@@ -94,7 +95,10 @@ def _prepare_split(
     for split, those in chosen.items():
         if those:
             masks = folder / "masks" / split
-            digests[split] = _write_masks(those, masks, crowd, split, workers)
+            try:
+                digests[split] = _write_masks(those, masks, crowd, split, workers)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from error
             labels = np.stack([image_labels(image, len(classes)) for image in those])
             photographs = path.parents[1] / f"{name}2014"
             splits.append(Split(split, tuple(image.name for image in those), labels, photographs, ".jpg", masks))
@@ -153,7 +157,10 @@ def render_mask(image: Image, crowd: str = "class") -> np.ndarray:
         ValueError: an instance has no readable outline.
     """
     size = image.height, image.width
-    outlines = [_pixels(instance, size) for instance in image.instances]
+    try:
+        outlines = [_pixels(instance, size) for instance in image.instances]
+    except ValueError as error:
+        raise ValueError(f"image {image.name}: {error}") from error
     order = sorted(range(len(outlines)), key=lambda i: (-int(outlines[i].sum()), image.instances[i]["id"]))
     mask = np.zeros(size, np.uint8)
     for i in order:
@@ -168,16 +175,27 @@ def _pixels(instance: dict, size: tuple[int, int]) -> np.ndarray:
     outline = instance["segmentation"]
     try:
         if isinstance(outline, list):
+            _check_polygons(outline, max(size))
             return rle.decode(rle.merge(rle.frPyObjects(outline, *size))) > 0
         if list(outline["size"]) != list(size):
             raise ValueError(f"its size is {outline['size']}, the image's {list(size)}")
         if isinstance(outline["counts"], list):
+            if not all(isinstance(run, int) and run >= 0 for run in outline["counts"]):
+                raise ValueError("its runs are not whole numbers from 0")
             if sum(outline["counts"]) != size[0] * size[1]:
                 raise ValueError(f"its runs cover {sum(outline['counts'])} pixels")  # the rest would be undefined
             outline = rle.frPyObjects(outline, *size)
         return rle.decode(outline) > 0
     except Exception as error:  # pycocotools raises plain Exception
         raise ValueError(f"annotation {instance['id']} has no readable outline: {error!r}") from error
+
+
+def _check_polygons(polygons: list, side: int) -> None:
+    """pycocotools crashes on coordinates that are not numbers of a reasonable size."""
+    for polygon in polygons:
+        numbers = all(type(x) in (int, float) for x in polygon)
+        if not numbers or len(polygon) % 2 or not all(abs(x) <= _FARTHEST * side for x in polygon):
+            raise ValueError(f"expected pairs of finite coordinates within {_FARTHEST} times the image's side")
 
 
 def _write_masks(images: list[Image], folder: Path, crowd: str, split: str, workers: int) -> str:

@@ -11,21 +11,26 @@ stored relative to it, so that everything can be moved together.
 import csv
 import hashlib
 import io
+import logging
 import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from getam.constants import BACKGROUND, UNKNOWN
 from getam.data.images import image_size, mask_size, read_mask
-from getam.utils.checks import suggestion
+from getam.utils.checks import shortened, suggestion
 from getam.utils.files import check_present, csv_text, read_json, write_json, write_text
+from getam.utils.parallel import map_unordered
 from getam.utils.progress import progress
 
 DESCRIPTION = "dataset.json"
+_log = logging.getLogger(__name__)
 _ID = re.compile(r"[\w.-]+")  # safe in paths and lists
 _SEPARATOR = "|"  # some of COCO's class names have spaces, none has this
 
@@ -102,21 +107,37 @@ def begin_dataset(folder: Path, name: str) -> None:
 
 
 def write_dataset(
-    folder: Path, name: str, classes: Sequence[str], splits: Iterable[Split], about: dict[str, object]
+    folder: Path,
+    name: str,
+    classes: Sequence[str],
+    splits: Iterable[Split],
+    about: dict[str, object],
+    read_masks: bool = False,
+    workers: int = 1,
 ) -> DataSet:
     """Checks that every file exists and has the right size, and writes the lists, then the description.
+
+    Logs a warning where an image belongs to a training and an evaluation split, and where images without any label
+    have a mask with classes.
+
+    Args:
+        read_masks: decode every mask, as those of other programs may have labels or palettes that do not fit; else
+            only their headers are read.
+        workers: processes that read masks.
 
     Raises:
         FileNotFoundError: an image or a mask is missing.
         ValueError: a split is empty or names an image twice; an id or a class has a forbidden character; a file cannot
-            be read; a mask has another size than its image.
+            be read; a mask has another size than its image, is not an 8-bit image of one channel, or, with
+            `read_masks`, has a label that is not a class or a palette that was reordered.
     """
     for category in classes:
         if _SEPARATOR in category:
             raise ValueError(f"class {category!r}: {_SEPARATOR} separates classes in the lists")
     splits = list(splits)
     for split in splits:
-        _check_files(split)
+        _check_files(split, len(classes) if read_masks else None, workers)
+    _warn_of_shared_images(splits)
     described = {}
     for split in splits:
         text = _as_csv(split, classes)
@@ -200,7 +221,8 @@ def check_saliency(split: Split, folder: Path) -> None:
     check_present(folder, paths, f"saliency maps of split {split.name!r}", "`getam saliency` makes them")
 
 
-def _check_files(split: Split) -> None:
+def _check_files(split: Split, num_classes: int | None, workers: int) -> None:
+    """num_classes: None: read the headers of the masks only."""
     if not split.ids:
         raise ValueError(f"split {split.name!r} lists no image")
     for name in split.ids:
@@ -213,10 +235,50 @@ def _check_files(split: Split) -> None:
     if split.masks is None:
         return
     check_present(split.masks, [split.mask(name) for name in split.ids], f"masks of split {split.name!r}")
-    for name in progress(split.ids, desc=f"sizes of {split.name}", unit="image"):
-        expected = image_size(split.image(name))
-        if mask_size(split.mask(name)) != expected:
-            read_mask(split.mask(name), expected)  # says what is wrong
+    jobs = [(name, split.image(name), split.mask(name)) for name in split.ids]
+    done = map_unordered(partial(_check_mask, num_classes), jobs, workers if num_classes else 1)
+    shown = dict(progress(done, total=len(jobs), desc=f"masks of {split.name}", unit="image"))
+    if split.labels is not None:
+        empty = [name for name, labels in zip(split.ids, split.labels, strict=True) if shown[name] and not labels.any()]
+        if empty:
+            _log.warning(
+                "split %s: %d images have no label, but classes in their mask: %s",
+                *(split.name, len(empty), shortened(empty)),
+            )
+
+
+def _check_mask(num_classes: int | None, job: tuple[str, Path, Path]) -> tuple[str, bool]:
+    """The id, and whether its mask is known to have a class."""
+    name, image, path = job
+    expected = image_size(image)
+    if num_classes is None:
+        if mask_size(path) != expected:
+            read_mask(path, expected)  # raises the error with both sizes
+        return name, False
+    mask = read_mask(path, expected)
+    labels = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
+    check_labels(path, labels, num_classes)
+    return name, bool(set(labels.tolist()) - {BACKGROUND, UNKNOWN})
+
+
+def check_labels(path: Path, labels: np.ndarray, num_classes: int) -> None:
+    """Raises a ValueError that names the mask, unless its labels are 0 to C or 255."""
+    strangers = labels[(labels > num_classes) & (labels != UNKNOWN)]
+    if strangers.size:
+        raise ValueError(
+            f"{path}: label {strangers[0]}, expected 0..{num_classes} or {UNKNOWN}; a mask holds labels, not shades of "
+            "grey or colours"
+        )
+
+
+def _warn_of_shared_images(splits: Sequence[Split]) -> None:
+    evaluated = [split for split in splits if split.name.startswith(("val", "test"))]
+    for split in splits:
+        for other in evaluated:
+            shared = sorted(set(split.ids) & set(other.ids)) if split not in evaluated else []
+            if shared:
+                counted = len(shared), split.name, other.name, shortened(shared)
+                _log.warning("%d images are in %s and in %s: %s", *counted)
 
 
 def pixel_digest(values: np.ndarray) -> str:

@@ -70,11 +70,14 @@ def image_size(path: Path) -> tuple[int, int]:
 def mask_size(path: Path) -> tuple[int, int]:
     """(H, W) of the array that `read_mask` returns, from the header alone. Raises as `read_mask` does."""
     with _opened(path, "a mask") as image:
+        _check_mask_mode(image)
         return image.height, image.width
 
 
 def check_image(image_rgb: "np.ndarray | Tensor") -> np.ndarray:
-    """The image as an array. Raises a ValueError unless it is uint8 (H, W, 3)."""
+    """The image as an array; tensors may be on any device. Raises a ValueError unless it is uint8 (H, W, 3)."""
+    if hasattr(image_rgb, "detach"):
+        image_rgb = image_rgb.detach().cpu()
     image = np.asarray(image_rgb)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise ValueError(f"image_rgb: expected uint8 (H, W, 3), got {image.dtype} {image.shape}")
@@ -89,16 +92,41 @@ def read_mask(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no 8-bit image of one channel, or of another size.
+        ValueError: it is not an 8-bit image of one channel, has another size, or its palette was reordered.
     """
     with _opened(path, "a mask") as image:
-        # Pillow stretches fewer bits of grey to the whole range.
-        if image.mode not in ("L", "P", "1") or _packing(image) in ("L;2", "L;4"):
-            raise ValueError(f"expected 8 bits in one channel, found {_packing(image) or image.mode}")
+        _check_mask_mode(image)
         mask = np.array(image.convert("L") if image.mode == "1" else image)
+        if image.mode == "P":
+            _check_palette(image, mask)
     if size is not None:
         _check_size(path, mask, size)
     return mask
+
+
+def _check_mask_mode(image: Image.Image) -> None:
+    # Pillow stretches fewer bits of grey to the whole range.
+    if image.mode not in ("L", "P", "1") or _packing(image) in ("L;2", "L;4"):
+        raise ValueError(f"expected 8 bits in one channel, found {_packing(image) or image.mode}")
+
+
+def _check_palette(image: Image.Image, mask: np.ndarray) -> None:
+    """Raises a ValueError where every colour of the picture is VOC's, but at another index: the labels are lost.
+
+    Programs that optimise PNGs do this. Palettes with other colours are accepted: only their indices count.
+    """
+    voc = palette()
+    colours = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    if (colours == voc[: len(colours)]).all():
+        return
+    used = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
+    meant = {colour: index for index, colour in enumerate(map(tuple, voc.tolist()))}
+    labels = [meant.get(tuple(colours[index].tolist())) if index < len(colours) else None for index in used]
+    if None not in labels and labels != used.tolist():
+        moved, label = next(pair for pair in zip(used.tolist(), labels, strict=True) if pair[0] != pair[1])
+        raise ValueError(
+            f"its palette was reordered: index {moved} has the colour of VOC's label {label}; use VOC's palette again"
+        )
 
 
 def read_grey(path: Path, size: tuple[int, int]) -> np.ndarray:

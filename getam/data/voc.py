@@ -5,12 +5,12 @@ training set train_aug, enlarged by SBD (Hariharan et al., ICCV 2011).
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from getam.data.dataset import DataSet, Split, begin_dataset, digest_of, pixel_digest, write_dataset
-from getam.data.images import read_mask, write_mask
+from getam.data.images import IMAGE_SUFFIXES, read_mask, write_mask
 from getam.data.sbd import all_ids, read_mat_mask, train_aug_ids
 from getam.utils.checks import suggestion
 from getam.utils.parallel import map_unordered
@@ -88,7 +88,7 @@ def prepare(
     begin_dataset(folder, "voc")
     if sbd is not None:
         about["train_aug_masks_sha256"] = _write_train_aug_masks(root, sbd, masks, ids, workers)
-    return write_dataset(folder, "voc", CLASSES, splits, about)
+    return write_dataset(folder, "voc", CLASSES, splits, about, read_masks=True, workers=workers)
 
 
 def split(root: Path, name: str, classes: Sequence[str] = CLASSES, masks: Path | None = None) -> Split:
@@ -123,17 +123,31 @@ def _write_train_aug_mask(root: Path, sbd: Path, folder: Path, name: str) -> tup
 def split_ids(root: Path, split: str) -> list[str]:
     """Image ids of a list in ImageSets/Segmentation, such as `train` or `val`.
 
+    A line may also be `/JPEGImages/<id>.jpg /SegmentationClassAug/<id>.png`, `<id> 1` or `<id>.jpg`.
+
     Raises:
         FileNotFoundError: `root` has no such list.
-        ValueError: the list is empty.
+        ValueError: the list is empty, or is not UTF-8.
     """
     path = root / "ImageSets" / "Segmentation" / f"{split}.txt"
     if not path.is_file():
         raise FileNotFoundError(f"no list of images {path}; the root is the folder VOC2012")
-    ids = path.read_text(encoding="utf-8-sig").split()
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text: {error}; save it as UTF-8") from error
+    if "\0" in text:
+        raise ValueError(f"{path} is not UTF-8 text, probably UTF-16; save it as UTF-8")
+    # Other lists of the field have a path and its mask in a line, or an id and a number.
+    ids = [_id_of(line.split()[0]) for line in text.splitlines() if line.strip()]
     if not ids:
         raise ValueError(f"{path} lists no image")
     return ids
+
+
+def _id_of(entry: str) -> str:
+    path = PurePosixPath(entry)
+    return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else entry
 
 
 def labels_of(root: Path, ids: Sequence[str], classes: Sequence[str] = CLASSES) -> np.ndarray:
@@ -146,14 +160,19 @@ def image_labels(annotation: Path, classes: Sequence[str] = CLASSES) -> np.ndarr
 
     Raises:
         FileNotFoundError: there is no such annotation.
-        ValueError: it is not XML, or names an unknown class.
+        ValueError: it is not an annotation of VOC, has an object without a name, or names an unknown class.
     """
     if not annotation.is_file():
         raise FileNotFoundError(f"no annotation {annotation}")
     try:
-        names = {name.text for name in ElementTree.parse(annotation).iterfind("object/name")}
-    except ElementTree.ParseError as error:
-        raise ValueError(f"{annotation} is not XML: {error}") from error
+        root = ElementTree.parse(annotation).getroot()
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two: an encoding of another kind
+        raise ValueError(f"{annotation} is not XML that can be read: {error}; save it as UTF-8") from error
+    if root.tag != "annotation":
+        raise ValueError(f"{annotation}: expected the element <annotation> without a namespace, found <{root.tag}>")
+    names = {(found.findtext("name") or "").strip() for found in root.iterfind("object")}
+    if "" in names:
+        raise ValueError(f"{annotation}: an <object> has no <name>")
     labels = np.zeros(len(classes), np.float32)
     for name in names:
         if name not in classes:

@@ -35,7 +35,7 @@ def bilateral_filter(images_rgb: Tensor, values: Tensor, sigma_rgb: float, sigma
     check_positive(sigma_rgb=sigma_rgb, sigma_xy=sigma_xy)
     if not torch.isfinite(images_rgb).all():
         raise ValueError("images_rgb: expected finite values")
-    return _filter(images_rgb, values.to(torch.float32), sigma_rgb, sigma_xy, False)
+    return _filter(images_rgb, values.to(torch.float32), float(sigma_rgb), float(sigma_xy), False)
 
 
 @torch.library.custom_op("getam::bilateral_filter", mutates_args=(), device_types="cpu")

@@ -60,16 +60,16 @@ def dense_crf(
     threads = torch.get_num_threads() if threads is None else threads
     check_whole(1, threads=threads)
     if backend == "pydensecrf":
-        return _with_pydensecrf(image, probabilities, iterations, gaussian, bilateral)
+        return _with_pydensecrf(image, probabilities, int(iterations), gaussian, bilateral)
     planes = image.permute(2, 0, 1).to(probabilities.device, torch.float32)
     return _mean_field(
         planes,
         probabilities,
-        iterations,
+        int(iterations),
         [float(x) for x in gaussian],
         [float(x) for x in bilateral],
-        negligible,
-        threads,
+        float(negligible),
+        int(threads),
     )
 
 

@@ -83,6 +83,7 @@ class DenseEnergyLoss(nn.Module):
         super().__init__()
         check_positive(sigma_rgb=sigma_rgb, sigma_xy=sigma_xy, scale=scale)
         self.weight, self.sigma_rgb, self.sigma_xy, self.scale = weight, sigma_rgb, sigma_xy, scale
+        self._range_checked = False
 
     def forward(self, images_rgb: Tensor, probabilities: Tensor, valid: Tensor, labels: Tensor) -> Tensor:
         """The loss, a scalar.
@@ -94,8 +95,11 @@ class DenseEnergyLoss(nn.Module):
             labels: (B, H, W), pseudo labels; 255 is unknown.
 
         Raises:
-            ValueError: shapes that do not fit.
+            ValueError: shapes that do not fit, or images of 0..1, whose loss would be hundreds of times larger.
         """
+        if not self._range_checked:  # the first time only: on a GPU the question waits for its answer
+            _check_range(images_rgb)
+            self._range_checked = True
         probabilities = at_least_float32(probabilities)
         batch, _, *size = probabilities.shape
         check_shape("images_rgb", images_rgb, (batch, 3, *size))
@@ -121,3 +125,8 @@ class DenseEnergyLoss(nn.Module):
 
 def _mean(values: Tensor, where: Tensor) -> Tensor:
     return (values * where).sum() / where.sum().clamp_min(1)
+
+
+def _check_range(images_rgb: Tensor) -> None:
+    if images_rgb.is_floating_point() and images_rgb.numel() and 0 < images_rgb.max() <= 1 and (images_rgb % 1).any():
+        raise ValueError("images_rgb: expected values in 0..255, found 0..1; multiply them by 255")

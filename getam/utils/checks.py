@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,14 +45,14 @@ def shortened(names: Sequence[str], most: int = 5, separator: str = ", ") -> str
 
 
 def check_whole(lowest: int = 0, **values: int) -> None:
-    """Raises a ValueError that names the argument, unless every value is an int from `lowest` that fits 32 bits."""
+    """Raises a ValueError that names the argument, unless each value is a whole number from `lowest` to 2^31 - 1."""
     for argument, value in values.items():
-        if not (isinstance(value, int) and lowest <= value < 2**31):
+        if not (isinstance(value, Integral) and lowest <= value < 2**31):
             raise ValueError(f"{argument}: expected a whole number from {lowest}, got {value!r}")
 
 
 def check_positive(**values: float) -> None:
     """Raises a ValueError that names the argument, unless every value is a finite number above 0."""
     for argument, value in values.items():
-        if not (isinstance(value, int | float) and 0 < value < math.inf):
+        if not (isinstance(value, Real) and 0 < value < math.inf):
             raise ValueError(f"{argument}: expected a number above 0, got {value!r}")

@@ -160,3 +160,29 @@ def test_real_masks_have_pycocotools_areas(photographs, capsys):
                 assert shown >= rle.area(own) - hidden
                 instances += 1
     assert instances > 200
+
+
+@pytest.mark.parametrize(
+    "outline",
+    [
+        [[0, 0, float("nan"), 5, 5, 5]],
+        [[0, 0, float("inf"), 5, 5, 5]],
+        [[0, 0, 1e9, 5, 5, 5]],
+        [[0, 0, -1e9, 5, 5, 5]],
+        [[0, 0, "5", 5, 5, 5]],
+        [[0, 0, 5, 5, 5]],
+    ],
+    ids=str,
+)
+def test_outlines_that_would_crash(tmp_path, outline):
+    """pycocotools ends with a segmentation fault on some of these."""
+    image = coco.Image("COCO_a", 20, 30, ({"id": 7, "iscrowd": 0, "label": 1, "segmentation": outline},))
+    with pytest.raises(ValueError, match="image COCO_a: annotation 7 has no readable outline: .*finite coordinates"):
+        coco.render_mask(image)
+
+
+def test_runs_that_are_negative():
+    outline = {"size": [4, 5], "counts": [-5, 25]}
+    image = coco.Image("a", 4, 5, ({"id": 7, "iscrowd": 1, "label": 1, "segmentation": outline},))
+    with pytest.raises(ValueError, match="its runs are not whole numbers from 0"):
+        coco.render_mask(image)

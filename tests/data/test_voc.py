@@ -1,19 +1,25 @@
 """VOC and SBD: lists, image-level labels, masks; on files written here and, where they are, on the real ones."""
 
 import os
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.io
+from PIL import Image
 
 from getam.data import voc
 from getam.data.dataset import open_dataset
-from getam.data.images import read_mask, write_mask
+from getam.data.images import palette, read_mask, write_mask
+from getam.data.inspection import check_split
 from getam.data.sbd import all_ids, read_mat_mask, train_aug_ids
+from getam.data.voc import CLASSES, image_labels, prepare, split_ids
+from getam.evaluation.scores import score_masks
 from getam.utils.files import read_json
 from tests.helpers import small_voc
-from tests.helpers.small_voc import SBD_ONLY, TEST, TRAIN, VAL, mask_of, write_annotation
+from tests.helpers.small_voc import SBD_ONLY, TEST, TRAIN, VAL, mask_of, write_annotation, write_list, write_voc
 
 
 @pytest.fixture
@@ -197,3 +203,111 @@ def test_bad_mat_files(sbd, tmp_path):
         read_mat_mask(tmp_path / "labels.mat")
     with pytest.raises(FileNotFoundError, match=r"train\.txt; SBD's root is the folder dataset"):
         all_ids(tmp_path)
+
+
+@pytest.mark.parametrize("line", ["{} 1", "{}.jpg", "/JPEGImages/{0}.jpg /SegmentationClassAug/{0}.png", "  {}  "])
+def test_lists_as_other_repositories_write_them(tmp_path, line):
+    path = tmp_path / "ImageSets" / "Segmentation" / "train.txt"
+    path.parent.mkdir(parents=True)
+    path.write_text("\r\n".join(line.format(name) for name in TRAIN) + "\r\n\n")
+    assert split_ids(tmp_path, "train") == list(TRAIN)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])
+def test_lists_in_another_encoding_are_named(tmp_path, encoding):
+    path = tmp_path / "ImageSets" / "Segmentation" / "train.txt"
+    path.parent.mkdir(parents=True)
+    path.write_bytes("2007_000032\n\xe4\n".encode(encoding))
+    with pytest.raises(ValueError, match=r"train\.txt is not UTF-8 text.*save it as UTF-8"):
+        split_ids(tmp_path, "train")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<annotation><object><difficult>0</difficult></object></annotation>", "an <object> has no <name>"),
+        ("<annotation><object><name> </name></object></annotation>", "an <object> has no <name>"),
+        ("<annotations><object><name>cat</name></object></annotations>", "found <annotations>"),
+        ('<annotation xmlns="urn:x"><object><name>cat</name></object></annotation>', "found <{urn:x}annotation>"),
+        ('<?xml version="1.0" encoding="gb2312"?><annotation/>', "is not XML that can be read: .*save it as UTF-8"),
+    ],
+)
+def test_annotations_lose_no_label_silently(tmp_path, text, message):
+    path = tmp_path / "a.xml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rf"a\.xml.*{message}"):
+        image_labels(path)
+
+
+def reordered(mask):
+    """The same picture with the palette of an optimiser: only the colours that occur, in the order of their use."""
+    image = Image.fromarray(mask)
+    image.putpalette(palette().tobytes())
+    used = sorted(set(mask.ravel().tolist()), key=lambda value: -int((mask == value).sum()))
+    return image.remap_palette(used)
+
+
+def test_a_reordered_palette_is_refused_everywhere(tmp_path, capsys):
+    root = write_voc(tmp_path / "voc", CLASSES)
+    prepare(root, tmp_path / "dataset", subset=True)
+    masks = tmp_path / "masks"
+    shutil.copytree(root / "SegmentationClass", masks)
+    name = "2007_000039"  # a tvmonitor, label 20
+    same = reordered(mask_of(name))
+    for folder in (root / "SegmentationClass", masks):
+        same.save(folder / f"{name}.png")
+    assert same.convert("RGB").tobytes() == coloured(mask_of(name)).convert("RGB").tobytes()
+    message = r"2007_000039\.png.*its palette was reordered: index \d+ has the colour of VOC's label \d+"
+    with pytest.raises(ValueError, match=message):
+        prepare(root, tmp_path / "again", subset=True)
+    dataset = open_dataset(tmp_path / "dataset")
+    assert re.search(message, check_split(dataset, "train").problems[0])
+    with pytest.raises(ValueError, match=message):
+        score_masks(dataset.split("train"), CLASSES, masks)
+
+
+def coloured(mask):
+    image = Image.fromarray(mask)
+    image.putpalette(palette().tobytes())
+    return image
+
+
+def test_palettes_of_other_programs_are_accepted(tmp_path):
+    mask = mask_of("2007_000039")
+    for colours in ([(i, i, i) for i in range(256)], np.random.default_rng(0).integers(0, 256, (256, 3)).tolist()):
+        image = Image.fromarray(mask)
+        image.putpalette([value for colour in colours for value in colour])
+        image.save(tmp_path / "a.png")
+        assert np.array_equal(read_mask(tmp_path / "a.png"), mask)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda image: image.convert("RGB"), "expected 8 bits in one channel, found RGB"),
+        (
+            lambda image: image.convert("L"),
+            "label 1[0-9]+, expected 0..20 or 255; a mask holds labels, not shades of grey",
+        ),
+        (
+            lambda image: Image.fromarray(np.array(image).astype(np.uint16)),
+            "expected 8 bits in one channel, found I;16",
+        ),
+    ],
+)
+def test_masks_of_another_kind_are_found_by_prepare(tmp_path, change, message):
+    root = write_voc(tmp_path / "voc", CLASSES)
+    path = root / "SegmentationClass" / "2007_000042.png"
+    change(coloured(mask_of(path.stem))).save(path)
+    with pytest.raises(ValueError, match=rf"2007_000042\.png.*{message}"):
+        prepare(root, tmp_path / "dataset", subset=True)
+    assert not (tmp_path / "dataset" / "dataset.json").exists()
+
+
+def test_what_prepare_says_of_labels_and_splits(tmp_path, caplog):
+    root = write_voc(tmp_path / "voc", CLASSES)
+    write_annotation(root / "Annotations" / f"{TRAIN[0]}.xml")
+    write_list(root, "val", (*VAL, TRAIN[1]))
+    prepare(root, tmp_path / "dataset", subset=True)
+    assert f"split train: 1 images have no label, but classes in their mask: {TRAIN[0]}" in caplog.text
+    assert f"1 images are in train and in val: {TRAIN[1]}" in caplog.text

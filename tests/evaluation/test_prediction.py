@@ -4,9 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from getam import build_model, open_dataset, predict_probabilities
+from getam import build_model, explain, open_dataset, predict_probabilities
 from getam.evaluation.prediction import predict_files
 from getam.evaluation.probabilities import read_probabilities
+from tests.helpers.other_device import OnAnotherDevice
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
@@ -92,3 +93,15 @@ def test_files_hold_what_single_images_give(network, small_shapes, tmp_path, bat
         rgb = cv2.cvtColor(cv2.imread(str(split.image(name))), cv2.COLOR_BGR2RGB)
         expected = predict_probabilities(network, rgb, (32, 64)).numpy()
         assert np.abs(read_probabilities(path) - expected).max() < 1e-3
+
+
+def test_images_on_another_device():
+    torch.manual_seed(0)
+    network = build_model("vit_tiny", 3, decoder_width=8).eval()
+    image = torch.randint(0, 256, (40, 50, 3), dtype=torch.uint8)
+    elsewhere = image.as_subclass(OnAnotherDevice)
+    with pytest.raises(TypeError, match="cuda:0"):
+        np.asarray(elsewhere)
+    assert torch.equal(predict_probabilities(network, elsewhere, [32]), predict_probabilities(network, image, [32]))
+    maps, expected = (explain(network, picture, [1], size=64)[1] for picture in (elsewhere, image))
+    assert torch.equal(maps, expected)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from skimage import data
 
-from getam import dense_crf, dense_crf_batch
+from getam import bilateral_filter, dense_crf, dense_crf_batch
 from getam.lattice import _native, torch_lattice
 from getam.lattice.crf import _mean_field
 from tests.helpers import lattice_oracle
@@ -250,3 +250,13 @@ def test_missing_library(monkeypatch, tmp_path):
             dense_crf(*random_case())
     finally:
         _native._library.cache_clear()
+
+
+def test_numbers_of_numpy_as_settings():
+    image, probabilities = random_case()
+    expected = dense_crf(image, probabilities, 3, (2, 3), (4, 5, 6), negligible=0.0)
+    settings = np.int64(3), np.array([2, 3], np.float32), tuple(np.float32([4, 5, 6]))
+    assert torch.equal(dense_crf(image, probabilities, *settings, negligible=np.float32(0)), expected)
+    planes, values = torch.from_numpy(image).permute(2, 0, 1)[None], torch.from_numpy(probabilities)[None]
+    filtered = bilateral_filter(planes, values, np.float32(5), np.int64(4))
+    assert torch.equal(filtered, bilateral_filter(planes, values, 5.0, 4.0))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from getam import classification_loss, cross_entropy_loss, saliency_loss
+from getam import DenseEnergyLoss, classification_loss, cross_entropy_loss, saliency_loss
 
 
 @pytest.fixture
@@ -93,3 +93,16 @@ def test_bfloat16_logits(logits, labels):
     assert cross_entropy_loss(low, labels).dtype == torch.float32
     assert saliency_loss(low, torch.ones(2, 6, 5)).dtype == torch.float32
     assert classification_loss(low[:, :, 0, 0], torch.ones(2, 4)).dtype == torch.float32
+
+
+def test_images_of_another_range_are_refused():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (2, 3, 16, 16), generator=generator)
+    probabilities = torch.rand(2, 4, 16, 16, generator=generator).softmax(1)
+    rest = torch.ones(2, 16, 16), torch.zeros(2, 16, 16)
+    loss = DenseEnergyLoss()
+    with pytest.raises(ValueError, match=r"images_rgb: expected values in 0..255, found 0..1; multiply them by 255"):
+        loss(images / 255, probabilities, *rest)
+    assert loss(images.float(), probabilities, *rest).isfinite()
+    for dark in (torch.zeros(2, 3, 16, 16), torch.ones(2, 3, 16, 16), images.clamp_max(1)):
+        assert DenseEnergyLoss()(dark, probabilities, *rest).isfinite()

@@ -1,8 +1,9 @@
-"""The wording of messages about unknown names and long lists."""
+"""The checks of arguments, and the wording of messages about unknown names and long lists."""
 
+import numpy as np
 import pytest
 
-from getam.utils.checks import check_known, shortened, suggestion
+from getam.utils.checks import check_known, check_positive, check_whole, shortened, suggestion
 
 
 def test_suggestion():
@@ -25,3 +26,18 @@ def test_shortened():
     assert shortened(list("abcdefg")) == "a, b, c, d, e, and 2 more"
     assert shortened(list("abc"), 2, " | ") == "a | b | and 1 more"
     assert shortened([]) == ""
+
+
+@pytest.mark.parametrize("number", [3, np.int64(3), np.uint8(3)])
+def test_whole_numbers_of_numpy(number):
+    check_whole(1, argument=number)
+    check_positive(argument=number)
+    with pytest.raises(ValueError, match="argument: expected a whole number from 4"):
+        check_whole(4, argument=number)
+
+
+@pytest.mark.parametrize("number", [2.5, np.float32(2.5), np.float64(2.5)])
+def test_numbers_of_numpy(number):
+    check_positive(argument=number)
+    with pytest.raises(ValueError, match="argument: expected a whole number"):
+        check_whole(argument=number)

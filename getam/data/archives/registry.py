@@ -185,8 +185,8 @@ def disagreement(archive: Archive, found: Content, lock: Lock) -> str | None:
     if archive.needs_lock and locked and (locked.size, locked.sha256) != (found.size, found.sha256):
         return (
             f"its sha256 is {found.sha256} ({found.size} bytes), the first fetch had {locked.sha256} "
-            f"({locked.size} bytes) according to {lock.path}; to accept the new version, remove the entry {archive.name} "
-            "there"
+            f"({locked.size} bytes) according to {lock.path}; to accept the new version, remove the entry "
+            f"{archive.name} there"
         )
     return None
 

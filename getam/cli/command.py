@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -44,6 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.run(options)
     except (ValueError, OSError, ImportError, MemoryError) as error:
         print(f"getam: error: {error}", file=sys.stderr)
+        return 1
+    except (TypeError, AssertionError, RuntimeError) as error:
+        if os.environ.get("GETAM_TRACEBACK"):
+            raise
+        message = " ".join(str(error).split())
+        print(f"getam: error: {type(error).__name__}: {message} (GETAM_TRACEBACK=1 shows where)", file=sys.stderr)
         return 1
     except Interrupted as interruption:
         print(f"getam: {interruption}", file=sys.stderr)

@@ -47,7 +47,7 @@ def _run(options: argparse.Namespace) -> None:
     classes = None if options.classes is None else [_index(name, names) for name in options.classes]
     network = network.to(choose_device(options.device))
     for index, activation in explain(network, image, classes, options.method, refine=not options.raw).items():
-        path = options.output / f"{options.image.stem}-{names[index].replace(' ', '_').replace('/', '_')}.png"
+        path = options.output / f"{options.image.stem}-{_file_name(index, names)}.png"
         _write_picture(path, overlay_map(image, activation.numpy()))
         print(f"{names[index]}: {path}")
 
@@ -67,13 +67,18 @@ def _timm_network(options: argparse.Namespace) -> tuple[nn.Module, list[str]]:
     import timm
     from timm.data import ImageNetInfo
 
-    from getam.models.weights import load_exactly, read_state_dict
+    from getam.models.weights import load_exactly, read_state_dict, without_prefix
 
     if not timm.is_model(options.timm.split(".")[0]):
         raise ValueError(f"timm has no model {options.timm}")
-    network = timm.create_model(options.timm, pretrained=options.checkpoint is None)
-    if options.checkpoint is not None:
-        load_exactly(network, read_state_dict(options.checkpoint), str(options.checkpoint))
+    if options.checkpoint is None:
+        network = timm.create_model(options.timm, pretrained=True)
+    else:
+        state = without_prefix(read_state_dict(options.checkpoint), ("patch_embed.proj.weight",))
+        # A fine-tuned network may have any number of classes.
+        classes = {"num_classes": len(state["head.weight"])} if "head.weight" in state else {}
+        network = timm.create_model(options.timm, **classes)
+        load_exactly(network, state, str(options.checkpoint))
     info = ImageNetInfo()
     if network.num_classes != info.num_classes():
         return network, [f"class {i}" for i in range(network.num_classes)]
@@ -85,7 +90,16 @@ def _index(name: str, names: list[str]) -> int:
         return int(name)
     if name not in names:
         raise ValueError(f"explain: no class {name!r}; {suggestion(name, names)}")
+    if names.count(name) > 1:
+        indices = " and ".join(str(i) for i, other in enumerate(names) if other == name)
+        raise ValueError(f"explain: several classes are called {name!r}; name one by its index: {indices}")
     return names.index(name)
+
+
+def _file_name(index: int, names: list[str]) -> str:
+    """The class as a part of a file name; classes of one name have their index, too."""
+    name = names[index].replace(" ", "_").replace("/", "_")
+    return f"{name}_{index}" if names.count(names[index]) > 1 else name
 
 
 def _write_picture(path: Path, picture: np.ndarray) -> None:

@@ -166,7 +166,12 @@ class InferenceImages(Dataset):
 
 def squares(image_rgb: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
     """An image uint8 (H, W, 3) resized to a square of each size."""
-    return [cv2.resize(image_rgb, (size, size), interpolation=cv2.INTER_LINEAR) for size in sizes]
+    return [resized(image_rgb, (size, size)) for size in sizes]
+
+
+def resized(image_rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """An image uint8 (H, W, 3) resized to (height, width) as OpenCV's INTER_LINEAR does it."""
+    return cv2.resize(image_rgb, size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def inference_images(images: Dataset, workers: int) -> DataLoader:

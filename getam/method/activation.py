@@ -19,7 +19,7 @@ from getam.config.backbone_specs import released_start_layer
 from getam.config.choices import FUSIONS, HEADS, METHODS
 from getam.method.attention import AttentionLayer, AttentionRecorder
 from getam.models.classifiers import with_classifier
-from getam.models.runtime import at_least_float32
+from getam.models.runtime import at_least_float32, without_checkpointing
 from getam.utils.checks import check_choice, check_shape
 
 _FUSED_METHODS = METHODS[:3]
@@ -74,7 +74,8 @@ def activation_maps(
     if len(labels) != len(images):
         raise ValueError(f"labels: expected a row for each of {len(images)} images, got {len(labels)}")
     record = ActivationRecord(network, method, start_layer, fusion, heads)
-    with torch.inference_mode(False), torch.enable_grad(), _frozen(network):
+    checkpointing = without_checkpointing(network)
+    with torch.inference_mode(False), torch.enable_grad(), _frozen(network), checkpointing:
         with record._beginning_at_start_layer():
             class_logits = record.network.classify(images)
         return record.maps(class_logits, labels)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from getam.constants import IMAGE_MEAN, IMAGE_STD
 from getam.data.images import check_image
-from getam.data.loading import squares
+from getam.data.loading import resized
 from getam.method.activation import activation_maps
 from getam.method.pamr import refine_maps
 from getam.models.classifiers import with_classifier
@@ -40,7 +40,7 @@ def explain(
         classes: indices from 0; None: the classes that the network finds probable, at least the most probable one.
         method: a name of `getam.config.choices.METHODS`.
         start_layer, fusion, heads: as `activation_maps` takes them.
-        size: side of the square that the image is resized to; None: 320, or the size of timm's network.
+        size: side of the square that the image is resized to; None: 320, or the height and width of timm's network.
         refine: refine the maps along the image's edges (PAMR).
 
     Returns:
@@ -48,32 +48,31 @@ def explain(
 
     Raises:
         ValueError: another shape or type of image, or a class that the network does not have.
-        TypeError: a network without class-token attention.
+        TypeError: a part of the network is missing that maps need; the message names it.
     """
     image = check_image(image_rgb)
     classifier = with_classifier(network)
     ours = isinstance(network, SegmentationNetwork)
     device = next(network.parameters()).device
-    square = squares(image, [size or (_SIZE if ours else _made_for(network))])[0]
-    rgb = torch.from_numpy(square).to(device).permute(2, 0, 1)[None].float()
-    images = _normalised(network, rgb)
+    channels = classifier.vit.patch_embed.proj.in_channels if not ours else 3
+    if channels != 3:
+        raise ValueError(f"network: expected a network of RGB images, this one has {channels} input channels")
+    sides = (size, size) if size else (_SIZE, _SIZE) if ours else classifier.vit.patch_embed.img_size
+    rgb = torch.from_numpy(resized(image, sides)).to(device).permute(2, 0, 1)[None].float()
+    images = _normalised(network, rgb).to(next(network.parameters()).dtype)
     with eval_mode(network), tf32_allowed("float32"):
         with torch.no_grad():
-            logits = classifier.classify(images)[0]
+            logits = classifier.classify(images)[0].float()
         chosen = _probable(logits, ours) if classes is None else _checked(classes, len(logits))
         labels = torch.zeros(1, len(logits), device=device)
         labels[0, chosen] = 1
-        maps = activation_maps(network, images, labels, method, start_layer, fusion, heads)[:, chosen]
+        maps = activation_maps(network, images, labels, method, start_layer, fusion, heads)[:, chosen].float()
     if refine:
         maps = refine_maps(maps, rgb)
     maps = F.interpolate(maps, image.shape[:2], mode="bilinear", align_corners=False)
     # Without the 1e-5 that `normalise_maps` adds: it would make pictures fade where gradients are small.
     maps = maps / maps.amax((2, 3), keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
     return dict(zip(chosen, maps[0].cpu(), strict=True))
-
-
-def _made_for(vit: nn.Module) -> int:
-    return vit.patch_embed.img_size[0]
 
 
 def _normalised(network: nn.Module, rgb: Tensor) -> Tensor:

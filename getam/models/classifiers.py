@@ -78,12 +78,38 @@ def with_classifier(network: nn.Module) -> nn.Module:
     """
     if hasattr(network, "classify"):
         return network
-    has_class_token = getattr(network, "cls_token", None) is not None
-    linear = isinstance(getattr(network, "head", None), nn.Linear) and getattr(network, "attn_pool", None) is None
-    if has_class_token and linear and hasattr(network, "blocks"):
+    missing = _missing_parts(network)
+    if not missing:
         return _TimmClassifier(network)
     hint = "; of a parallel wrapper, pass its `module`" if hasattr(network, "module") else ""
     raise TypeError(
-        f"{type(network).__name__}: expected a SegmentationNetwork or a timm vision transformer with a class token, "
-        f"blocks and a linear head{hint}"
+        f"{type(network).__name__}: activation maps need a SegmentationNetwork or a timm vision transformer; this "
+        f"network has no {' and no '.join(missing)}{hint}"
+    )
+
+
+def _missing_parts(network: nn.Module) -> list[str]:
+    """The parts of a timm vision transformer that activation maps need and this network lacks."""
+    missing = []
+    if getattr(network, "cls_token", None) is None:
+        missing.append("class token (cls_token)")
+    if not hasattr(network, "blocks"):
+        missing.append("transformer blocks with global attention (blocks)")
+    if getattr(network, "attn_pool", None) is not None:
+        missing.append("head on the class token, as it pools the patches by attention (attn_pool)")
+    elif not isinstance(getattr(network, "head", None), nn.Linear):
+        missing.append("linear classifier (head)")
+    elif _is_projection(network):
+        missing.append(f"classifier, as its head is CLIP's projection to {network.head.out_features} numbers")
+    return missing
+
+
+def _is_projection(network: nn.Module) -> bool:
+    described = getattr(network, "pretrained_cfg", {})
+    pretrained = described.get("num_classes")
+    # Fine-tuned ones have the classes of ImageNet: 1k, 12k, 22k.
+    return (
+        "clip" in described.get("architecture", "")
+        and network.head.out_features == pretrained
+        and pretrained not in (1000, 11821, 21841)
     )

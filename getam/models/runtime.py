@@ -20,6 +20,19 @@ def eval_mode(network: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def without_checkpointing(network: nn.Module) -> Iterator[None]:
+    """Turns timm's gradient checkpointing off inside the block: it would run attention without a graph."""
+    modules = [module for module in network.modules() if getattr(module, "grad_checkpointing", False)]
+    for module in modules:
+        module.grad_checkpointing = False
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.grad_checkpointing = True
+
+
+@contextmanager
 def tf32_allowed(precision: str) -> Iterator[None]:
     """Allows or forbids TF32 inside the block; torch allows it for convolutions by default.
 

@@ -1,16 +1,29 @@
 """Weight files: read without running their code, loaded only if every name fits."""
 
+import argparse
 import pickle
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from getam.utils.checks import shortened
+
+_WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")
+_PREFIXES = ("module.", "_orig_mod.")
+# What training scripts save beside the weights, and what runs no code: options and single numbers.
+_HARMLESS = [
+    argparse.Namespace,
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u1", "?")),
+    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
+    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
+]
 
 
 class CheckpointError(ValueError):
@@ -20,8 +33,9 @@ class CheckpointError(ValueError):
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read a safetensors or a pth file into a flat dictionary of tensors on the CPU.
 
-    A pth file is unpickled with ``weights_only=True``: code inside is never run. A dictionary that wraps the state dict
-    under `model` or `state_dict`, and the prefix `module.` of DataParallel, are removed.
+    A pth file is unpickled with ``weights_only=True``: code inside is never run. Removed are a dictionary that wraps
+    the state dict (under `state_dict_ema`, `model_ema`, `state_dict`, `model_state_dict` or `model`; averaged weights
+    first, as timm does), and the prefixes `module.` of DataParallel and `_orig_mod.` of torch.compile.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -42,13 +56,15 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 def _unpickle(path: Path) -> object:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_HARMLESS):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = next((line.strip() for line in str(error).splitlines() if "GLOBAL" in line), None)
         if reason is None:
             raise CheckpointError(f"{path} is not a PyTorch weight file; a web page saved by mistake?") from error
         raise CheckpointError(
-            f"{path} is refused: it holds more than tensors, and loading it could run code. {reason}"
+            f"{path} is refused: it holds more than tensors, and loading it could run code. {reason} If you trust it, "
+            "save its tensors alone: torch.save(torch.load(FILE, weights_only=False)['model'], NEW)"
         ) from error
     except Exception as error:
         # The exception of a damaged zip archive or pickle stream depends on the place of the damage.
@@ -57,17 +73,31 @@ def _unpickle(path: Path) -> object:
 
 def as_state_dict(content: object, source: str) -> dict[str, Tensor]:
     """Remove the wrappers of a loaded checkpoint; see `read_state_dict`. `source` names it in the CheckpointError."""
-    for wrapper in ("model", "state_dict"):
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
+    while isinstance(content, Mapping) and (
+        wrapper := next((key for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
+    ):
+        content = content[wrapper]
     if not isinstance(content, Mapping) or not content:
         raise CheckpointError(f"{source}: expected a dictionary of tensors, found {type(content).__name__}")
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise CheckpointError(f"{source}: expected only tensors, found {name!r}: {type(value).__name__}")
-    if all(name.startswith("module.") for name in content):
-        return {name.removeprefix("module."): value for name, value in content.items()}
-    return dict(content)
+    state = dict(content)
+    while prefix := next((p for p in _PREFIXES if all(name.startswith(p) for name in state)), None):
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return state
+
+
+def without_prefix(state: Mapping[str, Tensor], known: Iterable[str]) -> dict[str, Tensor]:
+    """The state without a prefix that all names share, such as `model.` of Lightning, if a known name then appears."""
+    known = set(known)
+    stripped = dict(state)
+    while not known & stripped.keys():
+        first, dot, _ = next(iter(stripped)).partition(".")
+        if not dot or not all(name.startswith(first + dot) for name in stripped):
+            return dict(state)
+        stripped = {name.removeprefix(first + dot): value for name, value in stripped.items()}
+    return stripped
 
 
 def load_exactly(
@@ -90,6 +120,7 @@ def load_exactly(
     """
     expected = module.state_dict()
     names = {name: (names or {}).get(name, name) for name in expected}
+    state = without_prefix(state, names.values())
     problems = _list("lacks", [theirs for theirs in names.values() if theirs not in state])
     known = set(names.values())
     patterns = [re.compile(pattern) for pattern in unused]

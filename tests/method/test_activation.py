@@ -323,7 +323,7 @@ def test_bad_arguments(network, images):
 
 def test_networks_without_class_token_attention(images):
     network = small_network("pooled")
-    with pytest.raises(TypeError, match="expected a SegmentationNetwork or a timm vision transformer"):
+    with pytest.raises(TypeError, match="need a SegmentationNetwork or a timm vision transformer"):
         activation_maps(timm.create_model("resnet18"), images.float(), LABELS)
     record, logits = ActivationRecord(network), network.classify(images)
     with pytest.raises(

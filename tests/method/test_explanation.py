@@ -1,7 +1,9 @@
+import cv2
 import numpy as np
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from getam import activation_maps, build_model, explain
@@ -99,3 +101,106 @@ def test_command_with_a_timm_network(tmp_path):
     assert main([*command, "--checkpoint", str(tmp_path / "deit.pth"), "--classes", "tabby"]) == 0
     assert (tmp_path / "photo-tabby.png").is_file()
     assert main(["explain", str(tmp_path / "photo.png"), "--timm", "no_such_model"]) == 1
+
+
+def test_the_projection_of_clip_is_not_a_classifier():
+    network = timm.create_model("vit_base_patch32_clip_224.openai", depth=1)
+    assert network.head.out_features == 512
+    with pytest.raises(TypeError, match="no classifier, as its head is CLIP's projection to 512 numbers"):
+        explain(network, photograph())
+    finetuned = timm.create_model("vit_base_patch32_clip_224.openai", depth=1, num_classes=7)
+    assert explain(finetuned, photograph(), [3], refine=False)[3].shape == (40, 60)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "missing"),
+    [
+        ("swin_tiny_patch4_window7_224", {"depths": (1, 1, 1, 1)}, "class token.*blocks with global attention"),
+        ("vit_base_patch16_siglip_224", {"depth": 1, "num_classes": 5}, "class token.*pools the patches by attention"),
+        ("vit_small_patch16_224", {"class_token": False, "global_pool": "avg", "depth": 1}, "class token"),
+        ("resnet18", {}, "class token.*no transformer blocks.*no linear classifier"),
+    ],
+)
+def test_the_missing_part_is_named(name, options, missing):
+    with pytest.raises(TypeError, match=f"this network has no {missing}"):
+        explain(timm.create_model(name, **options), photograph())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(dtype):
+    torch.manual_seed(0)
+    network = timm.create_model("vit_tiny_patch16_224", num_classes=5, depth=3)
+    expected = explain(network, photograph(), [1], start_layer=0, refine=False)[1]
+    found = explain(network.to(dtype), photograph(), [1], start_layer=0, refine=False)[1]
+    assert found.dtype == torch.float32
+    assert torch.corrcoef(torch.stack([found.flatten(), expected.flatten()]))[0, 1] > 0.98
+
+
+def test_gradient_checkpointing():
+    torch.manual_seed(0)
+    network = timm.create_model("vit_tiny_patch16_224", num_classes=5, depth=3)
+    expected = explain(network, photograph(), [1], start_layer=0)[1]
+    network.set_grad_checkpointing(True)
+    network.train()  # only then do timm's networks use it
+    assert torch.allclose(explain(network, photograph(), [1], start_layer=0)[1], expected, atol=1e-6)
+    assert network.grad_checkpointing
+
+
+def test_both_sides_of_the_input_count():
+    torch.manual_seed(0)
+    network = timm.create_model("vit_tiny_patch16_224", num_classes=5, depth=2, img_size=(64, 96))
+    found = explain(network, photograph(), [1], start_layer=0, refine=False)[1]
+    resized = cv2.resize(photograph(), (96, 64), interpolation=cv2.INTER_LINEAR)
+    images = (torch.from_numpy(resized).permute(2, 0, 1)[None] / 255 - 0.5) / 0.5
+    maps = activation_maps(network.eval(), images, torch.eye(5)[1:2], start_layer=0)[:, 1:2]
+    assert maps.shape == (1, 1, 4, 6)
+    expected = F.interpolate(maps, (40, 60), mode="bilinear", align_corners=False)[0, 0]
+    assert torch.allclose(found, expected / expected.max(), atol=1e-5)
+
+
+def test_networks_of_grey_images_are_refused():
+    network = timm.create_model("vit_tiny_patch16_224", num_classes=5, depth=1, in_chans=1)
+    with pytest.raises(ValueError, match="expected a network of RGB images, this one has 1 input channels"):
+        explain(network, photograph())
+
+
+@pytest.fixture
+def picture(tmp_path):
+    Image.fromarray(photograph()).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+def run_explain(picture, *arguments):
+    return main(["explain", str(picture), "--output", str(picture.parent / "out"), "--raw", *map(str, arguments)])
+
+
+def test_a_network_finetuned_on_other_classes(picture):
+    torch.manual_seed(0)
+    network = timm.create_model("deit_tiny_distilled_patch16_224", num_classes=19)
+    torch.save({"model": network.state_dict()}, picture.parent / "w.pth")
+    name = "deit_tiny_distilled_patch16_224"
+    assert run_explain(picture, "--timm", name, "--checkpoint", picture.parent / "w.pth", "--classes", 18) == 0
+    assert [path.name for path in (picture.parent / "out").iterdir()] == ["photo-class_18.png"]
+
+
+def test_classes_of_one_name(picture, capsys, monkeypatch):
+    """ImageNet has two cranes: the bird, 134, and the machine, 517."""
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained=False: create(name, depth=1))
+    assert run_explain(picture, "--timm", "vit_tiny_patch16_224", "--classes", "crane") == 1
+    assert "several classes are called 'crane'; name one by its index: 134 and 517" in capsys.readouterr().err
+    assert run_explain(picture, "--timm", "vit_tiny_patch16_224", "--classes", 134, 517, 7) == 0
+    names = {path.name for path in (picture.parent / "out").iterdir()}
+    assert names == {"photo-crane_134.png", "photo-crane_517.png", "photo-cock.png"}
+
+
+def test_errors_are_one_line(picture, capsys, monkeypatch):
+    torch.save(timm.create_model("swin_tiny_patch4_window7_224").state_dict(), picture.parent / "w.pth")
+    arguments = ["--timm", "swin_tiny_patch4_window7_224", "--checkpoint", picture.parent / "w.pth"]
+    assert run_explain(picture, *arguments) == 1
+    printed = capsys.readouterr().err.splitlines()
+    assert len(printed) == 1
+    assert printed[0].startswith("getam: error: TypeError: SwinTransformer: activation maps need")
+    monkeypatch.setenv("GETAM_TRACEBACK", "1")
+    with pytest.raises(TypeError):
+        run_explain(picture, *arguments)

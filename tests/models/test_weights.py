@@ -1,14 +1,18 @@
 """Weight files of any origin: each kind of wrong file is a clear error, and none runs code."""
 
+import argparse
+import datetime
 import os
 import pickle
 
+import numpy as np
 import pytest
 import safetensors.torch
+import timm
 import torch
 
 from getam import CheckpointError
-from getam.models.weights import as_state_dict, read_state_dict
+from getam.models.weights import as_state_dict, load_exactly, read_state_dict
 
 
 def test_truncated_file_of_the_old_format(tmp_path):
@@ -66,3 +70,47 @@ def test_wrong_files(tmp_path):
         read_state_dict(tmp_path / "list.pth")
     with pytest.raises(CheckpointError, match=r"expected only tensors, found 'epoch': int"):
         as_state_dict({"epoch": 3}, "state dict")
+
+
+def vit(**options):
+    return timm.create_model("vit_tiny_patch16_224", depth=1, num_classes=5, **options)
+
+
+WRAPPED = {
+    "model": lambda state: {"model": state, "epoch": 3},
+    "model_state_dict": lambda state: {"model_state_dict": state, "optimizer": {"lr": 0.1}},
+    "state_dict_ema": lambda state: {"state_dict": {"other": torch.zeros(1)}, "state_dict_ema": state},
+    "model_ema": lambda state: {"model": {"other": torch.zeros(1)}, "model_ema": state},
+    "module": lambda state: {"module." + name: value for name, value in state.items()},
+    "compiled": lambda state: {"state_dict": {"_orig_mod.module." + name: value for name, value in state.items()}},
+    "lightning": lambda state: {
+        "state_dict": {"model." + name: value for name, value in state.items()},
+        "pytorch-lightning_version": "2.4",
+        "epoch": 7,
+    },
+    "namespace": lambda state: {"model": state, "args": argparse.Namespace(lr=0.1, names=["a"])},
+    "numpy scalars": lambda state: {"model": state, "best": np.float64(0.7), "epoch": np.int64(3)},
+}
+
+
+@pytest.mark.parametrize("kind", WRAPPED)
+def test_wrappers(tmp_path, kind):
+    torch.manual_seed(0)
+    saved, loaded = vit(), vit()
+    torch.save(WRAPPED[kind](saved.state_dict()), tmp_path / "w.pth")
+    load_exactly(loaded, read_state_dict(tmp_path / "w.pth"), "w.pth")
+    assert all(torch.equal(value, saved.state_dict()[name]) for name, value in loaded.state_dict().items())
+
+
+def test_a_prefix_is_removed_only_if_the_rest_fits(tmp_path):
+    state = {"encoder." + name: value for name, value in vit().state_dict().items()}
+    with pytest.raises(
+        CheckpointError, match=r"w.pth does not fit: it lacks cls_token.*holds unknown encoder\.cls_token"
+    ):
+        load_exactly(vit(), {**state, "decoder.weight": torch.zeros(1)}, "w.pth")
+
+
+def test_objects_that_could_run_code(tmp_path):
+    torch.save({"model": vit().state_dict(), "when": datetime.date(2021, 1, 1)}, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=r"is refused.*If you trust it, save its tensors alone: torch.save\("):
+        read_state_dict(tmp_path / "w.pth")

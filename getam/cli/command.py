@@ -50,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("GETAM_TRACEBACK"):
             raise
         message = " ".join(str(error).split())
+        if "Bus error" in message:  # a data loader's worker wrote beyond the shared memory
+            message += "; start the container with --ipc=host, or use --workers 0"
         print(f"getam: error: {type(error).__name__}: {message} (GETAM_TRACEBACK=1 shows where)", file=sys.stderr)
         return 1
     except Interrupted as interruption:

@@ -1,5 +1,6 @@
 """Data sets and loaders for torch: random views for training, whole photographs for prediction."""
 
+import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +15,9 @@ from getam.data.augmentation import random_view
 from getam.data.dataset import Split, check_saliency
 from getam.data.images import read_image, read_mask
 from getam.utils.checks import check_whole
+from getam.utils.files import readable_size
 
+_PREFETCHED = 4  # batches per worker
 _SECONDS_TO_SAVE = 30  # that a worker stays after SIGTERM
 
 
@@ -46,6 +49,11 @@ class TrainingImages(Dataset):
 
     def __len__(self) -> int:
         return len(self._split)
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of an item's tensors: image, saliency map, validity, labels."""
+        return 5 * self._crop**2 + 4 * self._split.labels.shape[1]
 
     def __getitem__(self, position: tuple[int, int]) -> dict[str, Tensor | str]:
         """`id`; `image_rgb` uint8 (3, S, S); `saliency` uint8, `valid` bool (S, S); `labels` float32 (C,).
@@ -104,7 +112,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
             raise ValueError(f"rank: expected a number below {replicas}, got {rank}")
         if images < batch_size * replicas:
             raise ValueError(f"a step needs {batch_size * replicas} images, the split has {images}")
-        self.steps_per_epoch = images // (batch_size * replicas)
+        self.steps_per_epoch, self.batch_size = images // (batch_size * replicas), batch_size
         self._images, self._batch_size, self._epochs, self._seed = images, batch_size, epochs, seed
         self._first_step, self._rank, self._replicas = first_step, rank, replicas
 
@@ -124,16 +132,31 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
 def training_batches(
     images: TrainingImages, batches: EpochBatches, workers: int, pin_memory: bool = False
 ) -> DataLoader:
-    """Batches of `images` as dictionaries, `id` a list and the others stacked, prefetched by `workers` processes."""
+    """Batches of `images` as dictionaries, `id` a list and the others stacked, prefetched by `workers` processes.
+
+    Raises:
+        OSError: the shared memory is too small for the workers.
+    """
+    _check_shared_memory(workers, images.item_bytes * batches.batch_size)
     return DataLoader(
         images,
         batch_sampler=batches,
         num_workers=workers,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
-        prefetch_factor=4 if workers else None,
+        prefetch_factor=_PREFETCHED if workers else None,
         worker_init_fn=_leave_signals_to_parent,
     )
+
+
+def _check_shared_memory(workers: int, item_bytes: int, folder: Path = Path("/dev/shm")) -> None:
+    """Raises an OSError before workers die of a bus error: Docker gives a container 64 MiB unless told otherwise."""
+    needed = workers * _PREFETCHED * item_bytes
+    if workers and folder.is_dir() and (free := shutil.disk_usage(folder).free) < needed:
+        raise OSError(
+            f"{folder} has {readable_size(free)} free, and {workers} workers need about {readable_size(needed)}: start "
+            "the container with --ipc=host (or --shm-size), or take fewer --workers; 0 needs none"
+        )
 
 
 def _leave_signals_to_parent(worker: int) -> None:
@@ -176,4 +199,4 @@ def resized(image_rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def inference_images(images: Dataset, workers: int) -> DataLoader:
     """Items one by one, prefetched by `workers` processes."""
-    return DataLoader(images, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None)
+    return DataLoader(images, batch_size=None, num_workers=workers, prefetch_factor=_PREFETCHED if workers else None)

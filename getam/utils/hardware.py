@@ -1,5 +1,6 @@
 """The machine that computes a result: its processor or GPU, and the peak memory."""
 
+import logging
 import os
 import platform
 import resource
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 from getam.utils.checks import check_choice
 
 DEVICES = ("auto", "cpu", "cuda")
+_log = logging.getLogger(__name__)
 
 
 def device_name(device: str) -> str:
@@ -29,6 +31,8 @@ def device_name(device: str) -> str:
 def choose_device(device: str = "auto", index: int = 0) -> "torch.device":
     """The torch device for one of `DEVICES`; `index` selects one of several GPUs.
 
+    Where `auto` falls back to the CPU, the log says why.
+
     Raises:
         ValueError: cuda is requested and this GPU does not exist.
     """
@@ -36,14 +40,29 @@ def choose_device(device: str = "auto", index: int = 0) -> "torch.device":
 
     check_choice("device", device, DEVICES)
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto" and not there:
+        _log.info("device: auto uses the CPU, as torch %s finds no GPU: %s", torch.__version__, _why_no_gpu())
     if device == "cpu" or (device == "auto" and not there):
         return torch.device("cpu")
     if index >= there:
+        reason = "" if there else f" ({_why_no_gpu()})"
         raise ValueError(
-            f"device: GPU {index} is asked for, torch {torch.__version__} finds {there} here; auto and cpu do without"
+            f"device: GPU {index} is asked for, torch {torch.__version__} finds {there} here{reason}; auto and cpu do "
+            "without"
         )
     torch.cuda.set_device(index)
     return torch.device("cuda", index)
+
+
+def _why_no_gpu() -> str:
+    """torch's own words: it is built without CUDA, there is no driver, or the driver is too old."""
+    import torch
+
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:
+        return " ".join(str(error).split())
+    return "CUDA_VISIBLE_DEVICES hides all of them" if os.environ.get("CUDA_VISIBLE_DEVICES") == "" else "none there"
 
 
 def _lines(path: Path) -> list[str]:

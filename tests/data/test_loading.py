@@ -1,5 +1,9 @@
 """Random views, batches that a resumed run sees again, and photographs to predict on."""
 
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -203,3 +207,16 @@ def test_real_photographs(photographs, tmp_path):
         sample = images[0, i]
         assert sample["valid"].float().mean() > 0.3
         assert sample["labels"].any()
+
+
+def test_shared_memory_that_is_too_small(split, monkeypatch, tmp_path):
+    """Docker gives a container 64 MiB; workers that write beyond it are killed by a bus error."""
+    images = TrainingImages(split, None, 256)
+    batches = EpochBatches(len(images), 2, 1)
+    usage = namedtuple("usage", "total used free")(2**26, 2**26 - 2**20, 2**20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    monkeypatch.setattr(Path, "is_dir", lambda self: True)
+    message = r"/dev/shm has 1.0 MiB free, and 2 workers need about 5.0 MiB: start the container with --ipc=host"
+    with pytest.raises(OSError, match=message):
+        training_batches(images, batches, 2)
+    training_batches(images, batches, 0)

@@ -1,11 +1,13 @@
-"""The memory that a process may still use: the machine's, or less in a control group."""
+"""The memory that a process may still use: the machine's, or less in a control group; the choice of a device."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
+import torch
 
-from getam.utils.hardware import available_memory
+from getam.utils.hardware import available_memory, choose_device
 
 GIB = 2**30
 
@@ -63,3 +65,27 @@ def test_in_a_container(tmp_path):
         "sys/fs/cgroup/memory.stat": "inactive_file 0\n",
     }
     assert available_memory(write(tmp_path, files)) == 8 * GIB
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "Torch not compiled with CUDA enabled",
+        "Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU",
+        "The NVIDIA driver on your system is too old (found version 12020).\nPlease update your GPU driver",
+    ],
+)
+def test_auto_says_why_it_takes_the_cpu(monkeypatch, caplog, reason):
+    def init():
+        raise RuntimeError(reason)
+
+    monkeypatch.setattr(torch.cuda, "init", init)
+    with caplog.at_level("INFO"):
+        assert choose_device("auto").type == "cpu"
+    assert f"finds no GPU: {' '.join(reason.split())}" in caplog.text
+    with pytest.raises(ValueError, match=re.escape(f"finds 0 here ({' '.join(reason.split())})")):
+        choose_device("cuda")
+    caplog.clear()
+    choose_device("cpu")
+    assert caplog.text == ""

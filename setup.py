@@ -1,4 +1,4 @@
-"""Builds the lattice of csrc/; all else about the package stands in pyproject.toml.
+"""Builds the lattice of csrc/; everything else about the package is in pyproject.toml.
 
 The library is plain C++ behind a C interface, loaded by ctypes: it needs a compiler, and neither Python's headers, nor
 torch's, nor OpenMP.
@@ -17,13 +17,13 @@ LIBRARY = Extension(
     "getam.lattice.libgetam", sources=[f"csrc/{name}.cpp" for name in ("lattice", "kernels", "interface")]
 )
 FLAGS = tomllib.loads(Path("csrc/flags.toml").read_text(encoding="utf-8"))
-# For compiling and for linking, behind all others: sanitizers, for instance.
+# Appended to the flags of compiler and linker, for sanitizers for instance.
 EXTRA = os.environ.get("GETAM_EXTRA_FLAGS", "").split()
 
 
 class BuildLibrary(build_ext):
     def get_ext_filename(self, fullname: str) -> str:
-        return "/".join(fullname.split(".")) + ".so"  # no Python module, so no Python version in its name
+        return "/".join(fullname.split(".")) + ".so"  # no Python module, hence no Python version in its name
 
     def get_export_symbols(self, extension: Extension) -> list[str]:
         return []
@@ -31,7 +31,7 @@ class BuildLibrary(build_ext):
     def run(self) -> None:
         super().run()
         if not (self.inplace or self.editable_mode):
-            # Results say which code they were made with, the lattice's too (getam/utils/provenance.py).
+            # The digests of results cover these sources, too (getam/utils/provenance.py).
             self.copy_tree("csrc", str(Path(self.build_lib, "getam", "lattice", "csrc")))
 
     def build_extension(self, extension: Extension) -> None:
@@ -49,8 +49,8 @@ class BuildLibrary(build_ext):
         objects += self._compile(extension, "kernels", FLAGS["fast"], instruction_set="portable")
         objects += self._compile(extension, "interface", [], with_avx2=x86)
         if x86:
-            # Last: of several copies of a function of the standard library the linker keeps the first, and that has to
-            # run everywhere.
+            # Last: of several copies of a function of the standard library the linker keeps the first, which must run
+            # on every processor.
             objects += self._compile(extension, "kernels", FLAGS["fast"] + FLAGS["avx2"], instruction_set="avx2")
         self.compiler.link_shared_object(
             objects, self.get_ext_fullpath(extension.name), extra_postargs=["-pthread", *EXTRA], target_lang="c++"

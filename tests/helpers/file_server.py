@@ -43,6 +43,10 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.send_error(404)
 
+    def do_POST(self) -> None:
+        self.body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+
     @property
     def attempt(self) -> int:
         """How often this path has been asked for, from 1."""

@@ -1,6 +1,5 @@
 """Fetching archives: interrupted transfers resume, and every file is verified before it gets its name."""
 
-import base64
 import re
 import time
 from collections.abc import Iterable
@@ -9,6 +8,7 @@ from pathlib import Path
 import gdown
 import requests
 
+from getam.data.archives.onedrive import OneDriveError, find_item
 from getam.data.archives.registry import Archive, Content, Digest, Lock, by_hand, disagreement, verify
 from getam.utils.files import check_free_space, locked, naming_a_full_disk
 from getam.utils.progress import progress
@@ -81,7 +81,7 @@ def _transfer(
             if url.startswith("gdrive:"):
                 _from_drive(url.removeprefix("gdrive:"), partial, attempts, timeout)
             else:
-                _from_server(_direct(url), partial, attempts, wait, timeout)
+                _from_server(url, partial, attempts, wait, timeout)
             partial.path.replace(path)
             return partial.content
         except _MirrorError as error:
@@ -196,7 +196,7 @@ def _receive(session: requests.Session, url: str, partial: _Partial, timeout: tu
         if partial.validator:
             headers["If-Range"] = partial.validator
     try:
-        with session.get(url, headers=headers, stream=True, timeout=timeout) as response:
+        with session.get(_direct(session, url, timeout), headers=headers, stream=True, timeout=timeout) as response:
             if _is_whole_already(response, partial):
                 return
             total = _announced_size(response, partial)
@@ -204,6 +204,8 @@ def _receive(session: requests.Session, url: str, partial: _Partial, timeout: tu
             # Some servers announce a .tgz as a gzip encoding of a .tar: the file is the response without decoding.
             response.raw.headers.pop("Content-Encoding", None)
             partial.append(response.iter_content(_CHUNK), total)
+    except OneDriveError as error:
+        raise _MirrorError(str(error)) from error
     except (requests.exceptions.SSLError, requests.exceptions.InvalidURL, requests.TooManyRedirects) as error:
         raise _MirrorError(str(error)) from error
     except requests.RequestException as error:
@@ -258,12 +260,9 @@ def _validator(response: requests.Response) -> str | None:
     return etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified")
 
 
-def _direct(url: str) -> str:
-    """The address of the file itself: a OneDrive share link goes through the service's interface."""
-    if not url.startswith("onedrive:"):
-        return url
-    encoded = base64.urlsafe_b64encode(url.removeprefix("onedrive:").encode()).decode().rstrip("=")
-    return f"https://api.onedrive.com/v1.0/shares/u!{encoded}/root/content"
+def _direct(session: requests.Session, url: str, timeout: tuple[float, float]) -> str:
+    """The address of the file itself. That of a OneDrive share expires, and so is asked for at every attempt."""
+    return find_item(session, url.removeprefix("onedrive:"), timeout).url if url.startswith("onedrive:") else url
 
 
 def _from_drive(file_id: str, partial: _Partial, attempts: int, timeout: tuple[float, float]) -> None:

@@ -1,8 +1,10 @@
 """Downloads against a real server that behaves badly, and the registry and lock that say what is right."""
 
+import base64
 import errno
 import gzip
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +13,7 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import gdown
 import numpy as np
@@ -18,6 +21,7 @@ import pytest
 import requests
 
 from getam.cli.command import main
+from getam.data.archives import onedrive
 from getam.data.archives.downloads import DownloadError, fetch
 from getam.data.archives.registry import Archive, Lock, read_registry
 from tests.helpers.file_server import FileServer, Handler, serving
@@ -390,19 +394,85 @@ def test_google_drive_is_asked_for_by_gdown(folder, lock, monkeypatch):
         get(Archive("name", FILE, ("gdrive:other", "gdrive:good"), sha256=SHA256), folder, lock, attempts=1)
 
 
-def test_one_drive_by_its_interface(server, folder, lock, monkeypatch):
-    send, asked = requests.Session.send, []
+@pytest.fixture
+def drive(server, monkeypatch):
+    """OneDrive on loopback: a token, the item behind a share, addresses that work once, and the dead interface."""
+    monkeypatch.setattr(onedrive, "_TOKEN", server.url("/token"))
+    monkeypatch.setattr(onedrive, "_SHARES", server.url("/shares"))
+    monkeypatch.setattr(onedrive, "_DRIVES", server.url("/drives"))
+    drive = SimpleNamespace(link=server.url("/s!Abc?e=1"), refused=set(), location=None, asked=[], stop_after=None)
+    encoded = base64.urlsafe_b64encode(drive.link.encode()).decode().rstrip("=")
+    drive.share = f"/shares/u!{encoded}/driveItem"
 
-    def to_loopback(session, request, **options):
-        asked.append(request.url)
-        request.url = server.url("/good")
-        return send(session, request, **options)
+    def answer(handler, content):
+        drive.asked.append(handler.path)
+        if handler.path in drive.refused:
+            handler.send_error(401)
+        else:
+            handler.send_file(json.dumps(content).encode(), kind="application/json")
 
-    monkeypatch.setattr(requests.Session, "send", to_loopback)
-    get(Archive("name", FILE, ("onedrive:https://1drv.ms/u/s!Abc?e=1",)), folder, lock)
-    # base64 of the link, by hand: https://1drv.ms/u/s!Abc?e=1
-    encoded = "aHR0cHM6Ly8xZHJ2Lm1zL3UvcyFBYmM_ZT0x"
-    assert asked == [f"https://api.onedrive.com/v1.0/shares/u!{encoded}/root/content"]
+    def token(handler):
+        assert json.loads(handler.body) == {"appId": "5cbed6ac-a083-4e14-b191-b4ba07653de2"}
+        answer(handler, {"token": "secret"})
+
+    def item(handler):
+        if "Authorization" in handler.headers:
+            assert handler.headers["Authorization"] == "Badger secret"
+        assert handler.headers["Prefer"] == "autoredeem"
+        number = len(server.behaviours)
+        address = f"/download/{number}"
+        server.behaviours[address] = download
+        answer(handler, {"name": FILE, "size": len(CONTENT), "@content.downloadUrl": server.url(address)})
+
+    def download(handler):
+        assert "Authorization" not in handler.headers
+        drive.asked.append(handler.path)
+        if handler.attempt > 1:
+            handler.send_error(403)
+            return
+        stop, drive.stop_after = drive.stop_after, None
+        handler.send_file(CONTENT, stop_after=stop)
+
+    def short(handler):
+        handler.send_response(302)
+        handler.send_header("Location", drive.location or "https://login.live.com/")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    server.behaviours |= {"/token": token, drive.share: item, "/s!Abc?e=1": short}
+    server.behaviours |= {"/shares/u!again/driveItem": item, "/drives/7/items/7!8?authkey=!k": item}
+    return drive
+
+
+def test_onedrive(drive, folder, lock):
+    get(Archive("name", FILE, (f"onedrive:{drive.link}",)), folder, lock)
+    assert [path.split("/")[1] for path in drive.asked] == ["token", "shares", "download"]
+
+
+def test_onedrive_addresses_expire(drive, folder, lock):
+    drive.stop_after = 100_000
+    known = Archive("name", FILE, (f"onedrive:{drive.link}",), sha256=hashlib.sha256(CONTENT).hexdigest())
+    get(known, folder, lock)
+    downloads = [path for path in drive.asked if path.startswith("/download")]
+    assert len(downloads) == len(set(downloads)) == 2
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["https://onedrive.live.com/?redeem=again", "https://onedrive.live.com/redir?resid=7!8&authkey=!k&cid=7"],
+)
+def test_onedrive_by_the_short_link(drive, folder, lock, location):
+    drive.refused, drive.location = {"/token", drive.share}, location
+    get(Archive("name", FILE, (f"onedrive:{drive.link}",)), folder, lock)
+
+
+def test_onedrive_that_refuses(drive, folder, lock):
+    drive.refused = {"/token", drive.share}
+    with pytest.raises(DownloadError) as caught:
+        get(Archive("name", FILE, (f"onedrive:{drive.link}",)), folder, lock)
+    message = str(caught.value)
+    assert "OneDrive refuses programs (token: HTTP 401; /shares/u!" in message
+    assert f"download it by hand from {drive.link}, put it at {folder / FILE}" in message
 
 
 def test_full_disk(server, small_disk, tmp_path):
@@ -432,6 +502,8 @@ def test_full_disk_is_the_same_error_as_elsewhere(folder, lock, server, monkeypa
 def test_registry_of_the_project():
     archives = read_registry(Path(__file__).parents[3] / "config" / "archives.yaml")
     assert archives["voc2012_trainval"].size == 1_999_639_040
+    assert archives["sbd"].size == 1_419_539_633
+    assert not any("pjreddie" in url or "host.robots" in url for entry in archives.values() for url in entry.urls)
     assert archives["sbd"].md5 == "82b4d87ceb2ed10f6038a1cba92111cb"
     for name, entry in archives.items():
         if name.startswith("imagenet_"):

@@ -111,6 +111,46 @@ def test_saliency_is_made_of_the_split_that_needs_it(tmp_path):
     assert "--splits val --source folder" in output
 
 
+@pytest.mark.parametrize(("source", "file"), [("isnet", "isnet-general-use.onnx"), ("u2netp", "u2netp.onnx")])
+def test_saliency_by_a_network_is_one_key(tmp_path, source, file):
+    target = "results/experiments/voc_deit/val/iou.csv"
+    settings = f"saliency={{voc: {{source: {source}}}}}"
+    output = snakemake(tmp_path, "--dry-run", "-p", "--config", settings, "--", target)
+    assert f"getam fetch {source} --folder resources/archives" in output
+    assert f"--source {source} --path resources/archives/{file}" in output
+    assert "saliency_voc" not in output
+
+
+MODULE = """
+{}
+module getam:
+    snakefile: "{}/Snakefile"
+    {}
+
+
+use rule * from getam as reproduction_*
+"""
+
+
+@pytest.mark.parametrize(("first", "config"), [("", ""), ("configfile: 'own.yaml'", "config: config")])
+def test_as_a_module_of_another_workflow(tmp_path, first, config):
+    """With and without a configuration of its own, which names the settings that differ."""
+    (tmp_path / "own.yaml").write_text("seeds: [3]\nbatch: 2\n")
+    (tmp_path / "Snakefile").write_text(MODULE.format(first, ROOT, config))
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run", "-p", "results/voc_val_miou/voc_deit.csv"],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
+    assert ("voc_deit-seed3" in output) == ("--batch 2" in output) == bool(config)
+    assert f"--registry {ROOT}/config/archives.yaml" in output
+
+
 def run(folder, small_workflow, *arguments, **options):
     (folder / "own.yaml").write_text(yaml.safe_dump(small_workflow))
     return snakemake(folder, "--configfile", "own.yaml", "--cores", 2, *arguments, **options)

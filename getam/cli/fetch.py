@@ -7,7 +7,7 @@ from getam.cli.options import HelpFormatter
 from getam.data.archives.downloads import fetch
 from getam.data.archives.registry import Archive, Lock, read_registry
 from getam.utils.checks import suggestion
-from getam.utils.files import readable_size
+from getam.utils.files import readable_size, write_json
 
 REGISTRY = Path("config/archives.yaml")
 FOLDER = Path("resources/archives")
@@ -24,6 +24,7 @@ def add(commands) -> None:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="of the registry; without a name all are listed")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="folder of the files")
+    parser.add_argument("--receipt", type=Path, metavar="FILE", help="JSON file to write: size and sha256 of one NAME")
     add_registry(parser)
     parser.set_defaults(run=_run)
 
@@ -48,11 +49,15 @@ def _run(options: argparse.Namespace) -> None:
     for name in options.names:
         if name not in archives:
             raise ValueError(f"{options.registry}: no archive {name!r}; {suggestion(name, archives)}")
+    if options.receipt and len(options.names) != 1:
+        raise ValueError("--receipt: expected one NAME")
     if not options.names:
         _list(archives, options.folder)
     for name in options.names:
         path, content = fetch(archives[name], options.folder, lock)
         print(f"{path}: {readable_size(content.size)}, sha256 {content.sha256}")
+        if options.receipt:
+            write_json(options.receipt, {"archive": name, "size": content.size, "sha256": content.sha256})
 
 
 def _list(archives: dict[str, Archive], folder: Path) -> None:

@@ -36,10 +36,11 @@ def written(path: Path) -> Iterator[Path]:
 def locked(path: Path) -> Iterator[None]:
     """Inside the block, no other process holds the lock of `path`, a file or a folder; others wait.
 
-    The kernel holds the lock, on a hidden file beside `path`, and releases it when a process is killed.
+    The kernel holds the lock, on a hidden file beside `path`, and releases it when a process is killed. The file may be
+    written by everybody who may write to its folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):
+    with FileLock(path.with_name(f".{path.name}.lock"), mode=path.parent.stat().st_mode & 0o666 | 0o600):
         yield
 
 

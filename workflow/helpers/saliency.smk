@@ -19,4 +19,4 @@ def maps_of(described):
 
 def model_of(described):
     """The file of the network, where the source is one."""
-    return ancient(source_of(described)["path"]) if described["source"] in MODELS else []
+    return ancient(received(source_of(described)["path"])) if described["source"] in MODELS else []

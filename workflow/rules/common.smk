@@ -97,6 +97,11 @@ def experiment_of(wildcards):
     return json.dumps(settings(wildcards.run))
 
 
+def received(path):
+    """The receipt of a file of the registry, which `fetch` writes; any other file itself."""
+    return f"{path}.json" if isinstance(path, str) and Path(path).name in FILES else path
+
+
 def verify(path):
     """A command that verifies a file of the registry before it is used: it may have been placed by hand."""
     name = FILES.get(Path(path).name) if isinstance(path, str) else None

@@ -8,9 +8,11 @@ localrules:
     fetch,
 
 
+# The archive itself is not declared: Snakemake removes the outputs of jobs that fail or are killed, and the file may have
+# been put there by hand.
 rule fetch:
     output:
-        "<resources>/archives/{file}",
+        "<resources>/archives/{file}.json",
     log:
         "<results>/logs/fetch/{file}.log",
     retries: 3
@@ -20,13 +22,13 @@ rule fetch:
         registry=uncompared(REGISTRY),
     shell:
         "getam fetch {params.name} --folder {params.folder:q} --registry {params.registry:q}"
-        " --lock {params.folder:q}/archives.lock.yaml 2>&1 | tee {log:q}"
+        " --lock {params.folder:q}/archives.lock.yaml --receipt {output:q} 2>&1 | tee {log:q}"
 
 
 # Verifies again: the file may have been put there by hand.
 rule unpack:
     input:
-        lambda wildcards: ancient(f"<resources>/archives/{ARCHIVES[wildcards.archive]['file']}"),
+        lambda wildcards: ancient(f"<resources>/archives/{ARCHIVES[wildcards.archive]['file']}.json"),
     output:
         "<resources>/unpacked/{archive}.json",
     log:
@@ -35,6 +37,7 @@ rule unpack:
         mem_mb=4000,
         runtime="4h",
     params:
+        archive=lambda wildcards, input: input[0].removesuffix(".json"),
         into=lambda wildcards: config["unpack"][wildcards.archive]["into"],
         only=lambda wildcards: to_options({"only": config["unpack"][wildcards.archive].get("only")}),
         registry=uncompared(REGISTRY),
@@ -42,7 +45,7 @@ rule unpack:
             key: value for key, value in ARCHIVES[wildcards.archive].items() if key in ("size", "sha256", "md5")
         },
     shell:
-        "getam unpack {input:q} --into {params.into:q} {params.only} --manifest {output:q} --registry {params.registry:q}"
+        "getam unpack {params.archive:q} --into {params.into:q} {params.only} --manifest {output:q} --registry {params.registry:q}"
         ' --lock "$(dirname {input:q})"/archives.lock.yaml 2>&1 | tee {log:q}'
 
 

@@ -14,7 +14,7 @@ include: "../helpers/train.smk"
 rule train_first_phase:
     input:
         dataset_of,
-        lambda wildcards: ancient(pretrained_of(wildcards)),
+        lambda wildcards: ancient(received(pretrained_of(wildcards))),
     output:
         state="<results>/first_phases/{run}/first_phase.pt",
         provenance="<results>/first_phases/{run}/provenance.json",
@@ -45,7 +45,7 @@ rule train:
     input:
         dataset_of,
         saliency_of,
-        lambda wildcards: ancient(pretrained_of(wildcards)),
+        lambda wildcards: ancient(received(pretrained_of(wildcards))),
         first_phase=lambda wildcards: first_phase_of(wildcards.run),
     output:
         weights="<results>/experiments/{run}/weights.safetensors",
@@ -79,7 +79,7 @@ rule train:
 rule convert:
     input:
         dataset_of,
-        checkpoint=lambda wildcards: ancient(f"<resources>/archives/{checkpoint_of(wildcards)}"),
+        receipt=lambda wildcards: ancient(f"<resources>/archives/{checkpoint_of(wildcards)}.json"),
     output:
         weights="<results>/experiments/{run}/weights.safetensors",
         provenance="<results>/experiments/{run}/provenance.json",
@@ -88,11 +88,12 @@ rule convert:
     wildcard_constraints:
         run="|".join(map(re.escape, RELEASED)) or "$",
     params:
-        verify=lambda wildcards, input, output: verify(input.checkpoint),
+        checkpoint=lambda wildcards, input: input.receipt.removesuffix(".json"),
+        verify=lambda wildcards, input, output: verify(input.receipt.removesuffix(".json")),
         experiment=uncompared(experiment_of),
         folder=subpath(output.weights, parent=True),
         settings=section("network", "recipe"),
         code=step_digest("getam.models.released", "getam.models.saving"),
     shell:
-        "{{ {params.verify} getam convert {input.checkpoint:q} {params.experiment:q} --output {params.folder:q}; }}"
+        "{{ {params.verify} getam convert {params.checkpoint:q} {params.experiment:q} --output {params.folder:q}; }}"
         " 2>&1 | tee {log:q}"

@@ -59,14 +59,17 @@ def fetch(
         DownloadError: no mirror delivered it.
         OSError: the disk is full.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / archive.file
-    # One process transfers; others wait, and then find the file.
-    with locked(path):
-        if path.exists():
-            content = verify(archive, path, lock)
-        else:
-            content = _transfer(archive, path, lock, attempts, wait, timeout)
+    if path.exists():  # without a lock: the folder may be another user's
+        content = verify(archive, path, lock)
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        # One process transfers; others wait, and then find the file.
+        with locked(path):
+            if path.exists():
+                content = verify(archive, path, lock)
+            else:
+                content = _transfer(archive, path, lock, attempts, wait, timeout)
     lock.record(archive, content)
     return path, content
 

@@ -1,6 +1,8 @@
 """The registry of archives: their mirrors, sizes and checksums, and the verification of files."""
 
 import hashlib
+import logging
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,8 @@ from getam.utils.checks import suggestion
 from getam.utils.files import locked, readable_size, write_text
 
 SCHEMES = ("http://", "https://", "gdrive:", "onedrive:")
+_log = logging.getLogger(__name__)
+_EFFECTIVE = os.access in os.supports_effective_ids
 _KEYS = {"file", "urls", "size", "sha256", "md5", "page"}
 _CHUNK = 2**20
 _LOCK_HEADER = """\
@@ -160,7 +164,10 @@ class Lock:
 
     def record(self, archive: Archive, content: Content) -> None:
         """Adds an entry, unless there is one or the registry has a full sha256."""
-        if not archive.needs_lock:
+        if not archive.needs_lock or archive.name in self._entries:
+            return
+        if not os.access(self.path if self.path.exists() else self.path.parent, os.W_OK, effective_ids=_EFFECTIVE):
+            _log.warning("%s cannot be written: the checksum of %s is not recorded", self.path, archive.name)
             return
         # Other archives are fetched at the same time and add their entries.
         with locked(self.path):

@@ -71,18 +71,22 @@ def unpack(
     """
     if not archive.is_file():
         raise FileNotFoundError(f"no archive {archive}")
-    with locked(target / archive.name):
-        return _unpack_alone(archive, target, only, manifest, sha256, times_larger)
-
-
-def _unpack_alone(
-    archive: Path, target: Path, only: Sequence[str], manifest: Path | None, sha256: str | None, times_larger: float
-) -> dict:
     manifest = manifest or target / f"{archive.name}.json"
     made_of = {"archive": archive.name, "sha256": sha256 or file_digest(archive), "only": list(only)}
+    if done := _unpacked(target, manifest, made_of):  # without a lock: the folder may be another user's
+        return done
+    with locked(target / archive.name):
+        return _unpacked(target, manifest, made_of) or _unpack_alone(archive, target, manifest, made_of, times_larger)
+
+
+def _unpacked(target: Path, manifest: Path, made_of: dict) -> dict | None:
+    """The manifest of the same archive and parts, if all of its files are there."""
     before = read_json(manifest) if manifest.is_file() else {}
-    if before.items() >= made_of.items() and _is_complete(target, before):
-        return before
+    return before if before.items() >= made_of.items() and _is_complete(target, before) else None
+
+
+def _unpack_alone(archive: Path, target: Path, manifest: Path, made_of: dict, times_larger: float) -> dict:
+    only = made_of["only"]
     manifest.unlink(missing_ok=True)
     staging = target / f".unpacking-{archive.name}"
     shutil.rmtree(staging, ignore_errors=True)

@@ -67,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
         start, asked = 0, self.headers["Range"]
         current = self.headers["If-Range"] in (None, etag)
         if asked and ranges and current:
-            start = int(asked.removeprefix("bytes=").removesuffix("-"))
+            start = int(asked.removeprefix("bytes=").partition("-")[0])
             if start >= len(content):
                 self.send_response(416)
                 self.send_header("Content-Range", f"bytes */{len(content)}")

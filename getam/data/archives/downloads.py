@@ -4,18 +4,21 @@ import re
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import gdown
 import requests
 
 from getam.data.archives.onedrive import OneDriveError, find_item
 from getam.data.archives.registry import Archive, Content, Digest, Lock, by_hand, disagreement, verify
-from getam.utils.files import check_free_space, locked, naming_a_full_disk
+from getam.utils.files import check_free_space, locked, naming_a_full_disk, readable_size
 from getam.utils.progress import progress
 
 _CHUNK = 2**14  # bytes; a broken transfer loses less than this
 _LONGEST_WAIT = 60.0  # seconds, even if a server asks for more
+_DRIVE = "https://drive.google.com/uc?export=download&id="
 _TRANSIENT = (408, 425, 429)  # and 5xx
+_NO_NETWORK = ("NameResolutionError", "Network is unreachable", "No route to host")
 _IN_BYTES = {"unit": "B", "unit_scale": True, "unit_divisor": 1024}
 
 
@@ -28,11 +31,22 @@ class _MirrorError(Exception):
 
 
 class _InterruptedError(Exception):
-    """The transfer stopped, and may resume after some seconds."""
+    """The transfer stopped, and may resume after some seconds.
 
-    def __init__(self, reason: str, wait: float = 0):
+    attempts: how many of the attempts without progress this one counts for.
+    """
+
+    def __init__(self, reason: str, wait: float = 0, attempts: int = 1):
         super().__init__(reason)
-        self.wait = wait
+        self.wait, self.attempts = wait, attempts
+
+
+class Answer(NamedTuple):
+    """The answer of a mirror to one request: whether it has the file, and in words."""
+
+    url: str
+    works: bool
+    words: str
 
 
 def fetch(
@@ -72,6 +86,32 @@ def fetch(
                 content = _transfer(archive, path, lock, attempts, wait, timeout)
     lock.record(archive, content)
     return path, content
+
+
+def ask_mirrors(archive: Archive, timeout: tuple[float, float] = (10, 20)) -> list[Answer]:
+    """Asks every mirror for the first byte of an archive, once."""
+    return [_ask(archive, url, timeout) for url in archive.urls]
+
+
+def _ask(archive: Archive, url: str, timeout: tuple[float, float]) -> Answer:
+    headers = {"Accept-Encoding": "identity", "Range": "bytes=0-0"}
+    drive = url.startswith("gdrive:")
+    try:
+        with requests.Session() as session:
+            address = _DRIVE + url.removeprefix("gdrive:") if drive else _direct(session, url, timeout)
+            with session.get(address, headers=headers, stream=True, timeout=timeout) as response:
+                if response.status_code not in (200, 206):
+                    return Answer(url, False, f"HTTP {response.status_code} {response.reason}")
+                if response.headers.get("Content-Type", "").startswith("text/html"):
+                    # Google Drive asks people to confirm large files; gdown does that.
+                    return Answer(url, drive, "a page that asks for a confirmation" if drive else "a web page")
+                length = response.headers.get("Content-Length" if response.status_code == 200 else "Content-Range", "")
+    except (OneDriveError, requests.RequestException) as error:
+        return Answer(url, False, " ".join(str(error).split()))
+    size = length.rpartition("/")[2]
+    if archive.size and size.isdecimal() and int(size) != archive.size:
+        return Answer(url, False, f"a file of {size} bytes, expected {archive.size}")
+    return Answer(url, True, readable_size(int(size)) if size.isdecimal() else "a file")
 
 
 def _transfer(
@@ -166,7 +206,7 @@ def _from_server(url: str, partial: _Partial, attempts: int, wait: float, timeou
             try:
                 _receive(session, url, partial, timeout)
             except _InterruptedError as error:
-                fruitless = 0 if partial.size > furthest else fruitless + 1
+                fruitless = 0 if partial.size > furthest else fruitless + error.attempts
                 furthest = max(furthest, partial.size)
                 if fruitless >= attempts:
                     raise _MirrorError(f"{error} ({attempts} attempts without progress)") from error
@@ -212,7 +252,9 @@ def _receive(session: requests.Session, url: str, partial: _Partial, timeout: tu
     except (requests.exceptions.SSLError, requests.exceptions.InvalidURL, requests.TooManyRedirects) as error:
         raise _MirrorError(str(error)) from error
     except requests.RequestException as error:
-        raise _InterruptedError(f"the connection failed: {error}") from error
+        # Without a network every further attempt fails alike: one more is enough.
+        absent = any(sign in str(error) for sign in _NO_NETWORK)
+        raise _InterruptedError(f"the connection failed: {error}", attempts=3 if absent else 1) from error
     if total is not None and partial.size < total:
         raise _InterruptedError(f"ended after {partial.size} of {total} bytes")
 

@@ -556,3 +556,49 @@ def test_command(server, folder, tmp_path, capsys):
     assert "no archive 'frist'; did you mean first?" in capsys.readouterr().err
     assert main(["fetch", "--registry", str(tmp_path / "none.yaml")]) == 1
     assert "no registry of archives" in capsys.readouterr().err
+
+
+def test_every_mirror_is_asked_once(server, tmp_path, capsys):
+    server.behaviours["/page"] = lambda handler: handler.send_file(b"<html>", kind="text/html")
+    registry = tmp_path / "archives.yaml"
+    lines = {
+        "good": ["/missing", "/good"],
+        "dead": ["/missing", "/page", "/other"],
+    }
+    server.files["/other"] = OTHER[:-1]
+    registry.write_text(
+        "\n".join(
+            f"{name}: {{file: {name}.tar, size: {len(CONTENT)}, urls: {[server.url(path) for path in paths]}}}"
+            for name, paths in lines.items()
+        )
+    )
+    folder = tmp_path / "archives"
+    assert main(["fetch", "--check", "--registry", str(registry), "--folder", str(folder)]) == 1
+    printed = capsys.readouterr()
+    assert "no mirror works for dead" in printed.err
+    rows = [line.split(None, 2) for line in printed.out.splitlines()]
+    assert [row[:2] for row in rows] == [["good", "fails"], ["good", "works"], *[["dead", "fails"]] * 3]
+    answers = [
+        "HTTP 404 Not Found",
+        "293.0 KiB",
+        "HTTP 404 Not Found",
+        "a web page",
+        "a file of 299999 bytes, expected 300000",
+    ]
+    assert [row[2].split(": ", 1)[1] for row in rows] == answers
+    assert all(len(ranges) == (2 if path == "/missing" else 1) for path, ranges in server.ranges.items())
+    assert not folder.exists()
+    assert main(["fetch", "--check", "good", "--registry", str(registry)]) == 0
+
+
+def test_without_a_network_attempts_are_few(folder, lock, monkeypatch):
+    asked = []
+
+    def unreachable(self, url, **options):
+        asked.append(url)
+        raise requests.ConnectionError("Failed to establish a new connection: [Errno 101] Network is unreachable")
+
+    monkeypatch.setattr(requests.Session, "get", unreachable)
+    with pytest.raises(DownloadError, match="Network is unreachable"):
+        fetch(Archive("name", FILE, ("http://a/x", "http://b/x")), folder, lock, wait=0.01)
+    assert asked == ["http://a/x", "http://a/x", "http://b/x", "http://b/x"]

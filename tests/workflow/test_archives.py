@@ -4,6 +4,7 @@ import hashlib
 import signal
 import subprocess
 import time
+from functools import partial
 
 import pytest
 import yaml
@@ -46,6 +47,8 @@ def start(workflow):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
+        # A shell's background job ignores Ctrl-C, and so would its children.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         text=True,
     )
 

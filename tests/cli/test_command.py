@@ -83,6 +83,17 @@ def test_a_missing_dependency(monkeypatch, capsys):
     assert capsys.readouterr().err == "getam: error: No module named 'torch'\n"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["{a: ["], ["e.yaml", "--set", "training.rate=["], ["e.yaml", "--set", "seed"], ["e.yaml", "--workers", "-1"]],
+    ids=" ".join,
+)
+def test_arguments_that_cannot_be_read(capsys, arguments):
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", *arguments, "--output", "run"])
+    assert "getam train: error: argument " in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_interruptions(failing, capsys):
     failing.error = Interrupted("interrupted after 3 of 9 steps", 15)
     assert main(["score"]) == 143

@@ -29,30 +29,22 @@ _VERBS = (
 )
 
 
+# Errors that a user's input can cause, or the machine. All others are faults of this package, and keep their traceback.
+_EXPECTED = (ValueError, OSError, ImportError, MemoryError)
+_POSSIBLE = (TypeError, AssertionError, RuntimeError)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command. Returns 0, 1 after an error in the input, or 130 (143) when interrupted (terminated)."""
-    parser = argparse.ArgumentParser(prog="getam", description="GETAM: segmentation from image-level labels.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    # Importing all verbs takes seconds, so only the requested one is imported.
-    for verb in arguments[:1] if arguments[:1] and arguments[0] in _VERBS else _VERBS:
-        import_module(f"getam.cli.{verb}").add(commands)
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="getam: %(message)s", stream=sys.stderr)
-    for verbose in ("PIL", "matplotlib", "timm"):
-        logging.getLogger(verbose).setLevel(logging.WARNING)
+    """Runs one command. Returns 0, 1 after an error in the input, or 130 (143) when interrupted (terminated).
+
+    An error is one line on stderr. With GETAM_TRACEBACK=1 in the environment it is raised instead.
+    """
     try:
-        options.run(options)
-    except (ValueError, OSError, ImportError, MemoryError) as error:
-        print(f"getam: error: {error}", file=sys.stderr)
-        return 1
-    except (TypeError, AssertionError, RuntimeError) as error:
+        _run(sys.argv[1:] if arguments is None else list(arguments))
+    except (*_EXPECTED, *_POSSIBLE) as error:
         if os.environ.get("GETAM_TRACEBACK"):
             raise
-        message = " ".join(str(error).split())
-        if "Bus error" in message:  # a data loader's worker wrote beyond the shared memory
-            message += "; start the container with --ipc=host, or use --workers 0"
-        print(f"getam: error: {type(error).__name__}: {message} (GETAM_TRACEBACK=1 shows where)", file=sys.stderr)
+        print(f"getam: error: {_described(error)}", file=sys.stderr)
         return 1
     except Interrupted as interruption:
         print(f"getam: {interruption}", file=sys.stderr)
@@ -60,10 +52,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("getam: interrupted", file=sys.stderr)
         return 130
-    except BrokenProcessPool:
-        print(
-            "getam: error: a worker process was killed, most likely for lack of memory: try fewer --workers",
-            file=sys.stderr,
-        )
-        return 1
     return 0
+
+
+def _run(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="getam", description="GETAM: segmentation from image-level labels.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    # Importing all verbs takes seconds, so only the requested one is imported.
+    for verb in arguments[:1] if arguments[:1] and arguments[0] in _VERBS else _VERBS:
+        import_module(f"getam.cli.{verb}").add(commands)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="getam: %(message)s", stream=sys.stderr)
+    for verbose in ("PIL", "matplotlib", "timm"):
+        logging.getLogger(verbose).setLevel(logging.WARNING)
+    options.run(options)
+
+
+def _described(error: Exception) -> str:
+    """The message as one line. One that was not written for the user has its class and a hint before and after it."""
+    message = " ".join(str(error).split())
+    if isinstance(error, BrokenProcessPool):
+        return "a worker process was killed, most likely for lack of memory: try fewer --workers"
+    if isinstance(error, _EXPECTED):
+        return message
+    if "Bus error" in message:  # a data loader's worker wrote beyond the shared memory
+        message += "; start the container with --ipc=host, or use --workers 0"
+    return f"{': '.join(filter(None, (type(error).__name__, message)))} (GETAM_TRACEBACK=1 shows where)"

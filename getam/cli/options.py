@@ -45,10 +45,14 @@ def experiment_source(text: str) -> Path | dict:
     """The argument EXPERIMENT: a YAML file, or the settings themselves in braces."""
     if not text.lstrip().startswith("{"):
         return Path(text)
+    return _parsed(text)
+
+
+def _parsed(text: str) -> object:
     try:
         return parse_yaml(text)
     except yaml.YAMLError as error:
-        raise argparse.ArgumentTypeError(f"not YAML: {error}") from error
+        raise argparse.ArgumentTypeError(f"not YAML: {' '.join(str(error).split())}") from error
 
 
 def add_experiment(parser: argparse.ArgumentParser) -> None:
@@ -130,7 +134,7 @@ def _setting(text: str) -> tuple[str, object]:
     key, equals, value = text.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"expected key=value, got {text!r}")
-    return key, parse_yaml(value)
+    return key, _parsed(value)
 
 
 def over_splits(options: argparse.Namespace, verb: str) -> None:

@@ -176,7 +176,10 @@ class Experiment(_Section):
         if not isinstance(settings, Mapping):
             raise ValueError("recipe: expected released, paper, or a mapping with preset and overrides")
         overrides = dict(settings)
-        return load_recipe(overrides.pop("preset", "released"), **overrides)
+        preset = overrides.pop("preset", "released")
+        if not isinstance(preset, str):
+            raise ValueError(f"recipe.preset: expected released or paper, got {preset!r}")
+        return load_recipe(preset, **overrides)
 
     @model_validator(mode="after")
     def _start_layer_exists(self) -> "Experiment":

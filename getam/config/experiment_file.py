@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -33,7 +33,7 @@ def load_experiment(source: Path | Mapping[str, Any], overrides: Mapping[str, An
         _set(settings, key, value)
     try:
         # As JSON, pydantic's strict mode accepts lists for tuples and strings for paths, but not strings for numbers.
-        return Experiment.model_validate_json(json.dumps(settings))
+        return Experiment.model_validate_json(json.dumps(settings, default=str))
     except ValidationError as error:
         # A value with two possible types gives an error for each.
         explained = {_location(problem): _explained(problem) for problem in reversed(error.errors())}
@@ -46,7 +46,21 @@ def write_experiment(folder: Path, experiment: Experiment) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads numbers as YAML 1.2 does: PyYAML reads 1e-3 as a string."""
+    """Reads 1e-3 as a number and 2026-01-31 as a string, as YAML 1.2 does, and refuses a key that is there twice."""
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key, _ in node.value:
+            if names.count(key.value) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} is there twice", key.start_mark
+                )
+        return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), "+-0123456789")

@@ -1,6 +1,6 @@
 """The settings in which the released code and the paper differ (docs/method.md section 8)."""
 
-import math
+import sys
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
@@ -51,7 +51,7 @@ class Recipe:
                 raise ValueError(f"recipe: {field.name} is 'released' or 'paper', not {value!r}")
             if field.type is not Side and (isinstance(value, bool) or not isinstance(value, int | float)):
                 raise ValueError(f"recipe: {field.name} is a number, not {value!r}")
-            if field.type is not Side and not math.isfinite(value):
+            if field.type is not Side and not abs(value) <= sys.float_info.max:
                 raise ValueError(f"recipe: {field.name} is a finite number, not {value}")
         if self.background_power <= 0:
             raise ValueError(f"recipe: background_power is above 0, not {self.background_power}")

@@ -1,7 +1,7 @@
 """How a network runs: training or evaluation mode, and the precision of its arithmetic."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -36,22 +36,38 @@ def without_checkpointing(network: nn.Module) -> Iterator[None]:
 def tf32_allowed(precision: str) -> Iterator[None]:
     """Allows or forbids TF32 inside the block; torch allows it for convolutions by default.
 
-    Only torch's newer settings (`fp32_precision`) are read and written: torch raises an error where they are mixed with
-    `allow_tf32`, and the caller may have used either.
+    Only torch's newer settings (`fp32_precision`) are read and written: torch raises an error if they contradict
+    `allow_tf32`, and the caller may have used either. Afterwards they are as before.
 
     Args:
-        precision: `float32` forbids TF32; `tf32` allows it, and so does `bfloat16`, for operations that `autocast`
-            leaves in float32.
+        precision: `float32` forbids TF32, and oneDNN's shorter types on the CPU; `tf32` allows it, and so does
+            `bfloat16`, for operations that `autocast` leaves in float32.
     """
-    products = torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn
-    before = [product.fp32_precision for product in products]
-    try:
-        for product in products:
-            product.fp32_precision = "ieee" if precision == "float32" else "tf32"
+    backends = torch.backends
+    # The first one is for all operations of a GPU that have no value of their own.
+    cuda = (backends.cudnn, backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)
+    onednn = (backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn)
+    exact = precision == "float32"
+    with ExitStack() as undo:
+        for switch in (*cuda, *onednn) if exact else cuda:
+            _set(undo, switch, "ieee" if exact else "tf32")
         yield
+
+
+def _set(undo: ExitStack, switch, value: str) -> None:
+    if switch.fp32_precision != value:
+        undo.callback(setattr, switch, "fp32_precision", _own_value(switch))
+        switch.fp32_precision = value
+
+
+def _own_value(switch) -> str:
+    """`fp32_precision` of a switch itself. If that is "none", reading it gives the value for all backends."""
+    for_all = torch.backends.fp32_precision
+    torch.backends.fp32_precision = "none"
+    try:
+        return switch.fp32_precision
     finally:
-        for product, value in zip(products, before, strict=True):
-            product.fp32_precision = value
+        torch.backends.fp32_precision = for_all
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

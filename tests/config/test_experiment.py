@@ -1,3 +1,5 @@
+from contextlib import suppress
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,26 @@ def test_mistakes_are_named(settings, message):
     with pytest.raises(ValueError, match=message) as caught:
         load_experiment(with_settings(**settings))
     assert "pydantic" not in str(caught.value)
+
+
+JUNK = [None, [], {}, "x", 1.5, -1, True, 10**400, float("nan"), [[1]], {"a": 1}, {1: 2}, date(2026, 1, 31), b"x"]
+
+
+@pytest.mark.parametrize("value", JUNK, ids=lambda value: repr(value)[:20])
+def test_any_wrong_value_is_a_value_error(value):
+    sections = {".".join(key.split(".")[:n]) for key in OTHERS for n in (1, 2)}
+    for key in sorted({*OTHERS, *sections, "recipe.preset", "nosuch", ""}):
+        with suppress(ValueError):
+            load_experiment(SMALLEST, {key: value})
+
+
+def test_dates_and_keys_in_files(tmp_path):
+    path, smallest = tmp_path / "e.yaml", "data: {dataset: d, saliency: null}\nnetwork: {backbone: vitb}\n"
+    path.write_text(f"name: 2026-01-31\n{smallest}")
+    assert load_experiment(path).name == "2026-01-31"
+    path.write_text(f"name: e\n{smallest}training: {{rate: 0.1}}\ntraining: {{epochs: 3}}\n")
+    with pytest.raises(ValueError, match=r"(?s)e\.yaml is not YAML: the key .training. is there twice.*line 4"):
+        load_experiment(path)
 
 
 def test_files_that_are_no_experiment(tmp_path):

@@ -37,14 +37,14 @@ def _violations(config: Mapping[str, Any], schemas: Path) -> list[str]:
     registry = Registry().with_resources((name, Resource.from_contents(schema)) for name, schema in contents.items())
     checker = Draft202012Validator(contents["config.schema.yaml"], registry=registry)
     errors = sorted(checker.iter_errors(config), key=lambda error: list(map(str, error.absolute_path)))
-    return [f"{'.'.join(map(str, error.absolute_path)) or 'configuration'}: {_explained(error)}" for error in errors]
+    return [_explained(error) for error in errors]
 
 
 def _explained(error: Any) -> str:
-    """The message of a violation; where a value may be of several kinds, that of the kind that it fits best."""
+    """Key and message of a violation; where a value may be of several kinds, those of the kind that it fits best."""
     while error.context:
         error = max(
             error.context,
             key=lambda inner: (len(inner.absolute_path), inner.validator != "type", inner.validator != "enum"),
         )
-    return error.message
+    return f"{'.'.join(map(str, error.absolute_path)) or 'configuration'}: {error.message}"

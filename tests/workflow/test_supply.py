@@ -62,13 +62,14 @@ def image_environment():
     return {name: value for name, value in variables.items() if "$" not in value}
 
 
-def test_any_user_of_the_image(tmp_path):
+@pytest.mark.parametrize("variables", [image_environment(), {"HOME": "/tmp"}], ids=["image", "bare"])
+def test_any_user_of_a_container(tmp_path, variables):
     # As `docker run --user 4242`: a bare environment, and a uid without an entry in /etc/passwd.
     as_4242 = ["unshare", "--user", "--map-user=4242", "--map-group=4242"]
     if not shutil.which("unshare") or subprocess.run([*as_4242, "true"], capture_output=True, check=False).returncode:
         pytest.skip("this system lets nobody take another uid (unshare --user)")
     path = os.pathsep.join([str(Path(sys.executable).parent), "/usr/bin", "/bin"])
-    environment = {**image_environment(), "PATH": path, "PYTHONPATH": str(ROOT)}
+    environment = {**variables, "PATH": path, "PYTHONPATH": str(ROOT)}
     nameless = [*as_4242, sys.executable, "-c", "import os, pwd; pwd.getpwuid(os.getuid())"]
     assert b"uid not found: 4242" in subprocess.run(nameless, env={}, capture_output=True, check=False).stderr
     dry_run = command("--configfile", ROOT / "config" / "demo.yaml", "--cores", 1, "--dry-run")

@@ -1,7 +1,9 @@
-# Shared by several rule files: the checked configuration, and answers about it.
+# Used by several files of rules: the checked configuration, and answers about it.
 # Settings of a run are resolved in getam/config/entries.py.
+import getpass
 import hashlib
 import json
+import os
 import re
 import shlex
 import sys
@@ -18,8 +20,14 @@ from getam.utils.provenance import step_digest
 from snakemake.exceptions import WorkflowError
 
 # Snakemake puts the path of Python unquoted into the commands of `script:` rules and of the jobs that it starts.
-if shlex.quote(sys.executable) != sys.executable:
+if Path(sys.executable).exists():  # else it is quoted already, by another module of the same workflow
     sys.executable = shlex.quote(sys.executable)
+
+# Snakemake logs the name of the user, which a uid without an entry in /etc/passwd does not have: any user of a container.
+try:
+    getpass.getuser()
+except (KeyError, OSError):  # OSError from Python 3.13
+    os.environ.update(USER=f"uid{os.getuid()}")
 
 if isinstance(config.get("seeds"), list):
     # Lists on the command line (--config 'seeds=[0,1]') arrive as strings.

@@ -25,7 +25,7 @@ rule table:
     log:
         "<results>/logs/table/{table}.log",
     params:
-        code=[digest_of("table.py"), step_digest("getam.utils.html")],
+        code=[digest_of("table.py"), step_digest("getam.evaluation.tables", "getam.utils.html")],
         experiments=EXPERIMENTS,
         title=lambda wildcards: config["tables"][wildcards.table]["title"],
         rows=lambda wildcards: described(rows_of(wildcards.table, config)),
@@ -60,7 +60,7 @@ rule row:
     log:
         "<results>/logs/row/{experiment}.log",
     params:
-        code=[digest_of("table.py"), step_digest("getam.utils.html")],
+        code=[digest_of("table.py"), step_digest("getam.evaluation.tables", "getam.utils.html")],
         experiments=EXPERIMENTS,
         title=config["tables"]["voc_val_miou"]["title"],
         rows=lambda wildcards: described(row_of(wildcards)),

@@ -11,6 +11,7 @@ Three walks, on a few drawn images and a network that trains for seconds:
 A file counts where one of its functions is called with the value. Writes results/walks.csv.
 """
 
+import argparse
 import contextlib
 import csv
 import dataclasses
@@ -156,6 +157,7 @@ def walk_of_a_pseudo_label(folder: Path) -> Walk:
 
 def main() -> None:
     """Prints and writes the table."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name, follow in (

@@ -20,7 +20,7 @@ from getam.utils.provenance import step_digest
 from snakemake.exceptions import WorkflowError
 
 # Snakemake puts the path of Python unquoted into the commands of `script:` rules and of the jobs that it starts.
-if Path(sys.executable).exists():  # else it is quoted already, by another module of the same workflow
+if not sys.executable.startswith("'"):  # quoted already, where two modules of one workflow are this one
     sys.executable = shlex.quote(sys.executable)
 
 # Snakemake logs the name of the user, which a uid without an entry in /etc/passwd does not have: any user of a container.

@@ -5,6 +5,7 @@
 #   snakemake results/released/voc_val_miou.csv      the same from the authors' checkpoints, without training
 #   snakemake results/paper.csv                      every number of the paper
 #   snakemake results/report.html                    the page: the tables of `report` (config/config.yaml)
+#   snakemake resources/archives.txt                 the downloads of these tables, and nothing else
 #   snakemake --configfile config/demo.yaml          the drawn data set, in minutes
 from snakemake.common.configfile import load_configfile
 from snakemake.utils import min_version, update_config
@@ -37,6 +38,11 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/helpers/preflight.smk"
+
+
+onstart:
+    preflight()
 
 
 rule main_table:
@@ -52,3 +58,4 @@ include: "workflow/rules/predict.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/helpers/archives.smk"

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "utils": ("constants",),
     "data": ("constants", "utils"),
     "lattice": ("constants", "utils"),
-    "config": ("constants", "utils", "lattice.settings"),
+    "config": ("constants", "utils", "lattice.settings", "data.parts"),
     "models": ("constants", "utils", "config"),
     "method": ("constants", "utils", "lattice", "config", "models", "data.images", "data.loading"),
     "training": ("constants", "utils", "data", "lattice", "config", "models", "method"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from getam.cli.options import HelpFormatter, add_workers
 from getam.data import coco, shapes, voc
 from getam.data.dataset import DataSet
+from getam.data.parts import PARTS
 from getam.utils.files import locked, read_json
 
 
@@ -16,7 +17,8 @@ def add(commands) -> None:
     parser = commands.add_parser(
         "prepare",
         help="lists, image-level labels and masks of a data set",
-        description="Writes dataset.json and a list per split: image ids, their classes, and the folders of the files.",
+        description="Writes dataset.json and a list per split: image ids, their classes, and the folders of the files. "
+        "A part that needs archives of its own has a description of its own, and can be added later with --part.",
     )
     datasets = parser.add_subparsers(required=True, metavar="DATASET")
     _add_voc(datasets)
@@ -28,9 +30,12 @@ def _add_voc(datasets) -> None:
     parser = _add_dataset(datasets, "voc", "PASCAL VOC 2012, train_aug by SBD")
     parser.add_argument("root", type=Path, help="the folder VOC2012 of the unpacked trainval archive")
     parser.add_argument("--sbd", type=Path, help="the folder dataset of SBD's unpacked archive, for train_aug")
+    parser.add_argument("--masks", type=Path, help="a folder of <id>.png with masks of train_aug, in place of --sbd")
     parser.add_argument("--test", type=Path, help="the folder VOC2012 of the unpacked test archive")
-    _add_common(parser)
-    parser.set_defaults(run=_prepare, prepare=lambda options: _from_archives(options, voc.prepare, "sbd", "test"))
+    _add_common(parser, "voc")
+    parser.set_defaults(
+        run=_prepare, prepare=lambda options: _from_archives(options, voc.prepare, "sbd", "masks", "test")
+    )
 
 
 def _add_coco(datasets) -> None:
@@ -42,7 +47,7 @@ def _add_coco(datasets) -> None:
         default="class",
         help="how a crowd region is drawn: as its class, or as unknown (255)",
     )
-    _add_common(parser)
+    _add_common(parser, "coco")
     parser.set_defaults(run=_prepare, prepare=lambda options: _from_archives(options, coco.prepare, "crowd"))
 
 
@@ -74,7 +79,11 @@ def _add_dataset(datasets, name: str, about: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
+def _add_common(parser: argparse.ArgumentParser, kind: str) -> None:
+    holds = "; ".join(f"{part}: {', '.join(splits)}" for part, splits in PARTS[kind].items())
+    parser.add_argument(
+        "--part", choices=list(PARTS[kind]), help=f"prepare these splits alone ({holds}); default: all that are there"
+    )
     parser.add_argument(
         "--subset", action="store_true", help="the root is a part of the data set: do not check the published counts"
     )
@@ -93,7 +102,13 @@ def _from_archives(options: argparse.Namespace, prepare: Callable[..., DataSet],
     settings = {name: getattr(options, name) for name in own}
     sources = _sources(options.manifests)
     return prepare(
-        options.root, options.output, subset=options.subset, sources=sources, workers=options.workers, **settings
+        options.root,
+        options.output,
+        subset=options.subset,
+        sources=sources,
+        workers=options.workers,
+        part=options.part,
+        **settings,
     )
 
 
@@ -103,9 +118,14 @@ def _sources(manifests: list[Path]) -> list[dict]:
 
 
 def _prepare(options: argparse.Namespace) -> None:
-    with locked(options.output):
+    part = getattr(options, "part", None)
+    with locked(options.output if part is None else options.output / part):
         dataset = options.prepare(options)
-    for split in dataset.splits.values():
+    kind = PARTS[dataset.name]
+    for name in dataset.splits if part is None else kind[part]:
+        if name not in dataset.splits:  # COCO's images without objects: a subset may have none
+            continue
+        split = dataset.split(name)
         known = " and ".join(
             what for what, there in (("labels", split.labels is not None), ("masks", split.masks)) if there
         )

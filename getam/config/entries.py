@@ -1,7 +1,7 @@
 """Entries of config/experiments.yaml: the settings of each run, and the runs of each entry.
 
 `config` is the workflow's configuration as a dictionary: `experiments` and `recipes` (config/experiments.yaml,
-config/recipes.yaml) and `seeds` (config/config.yaml).
+config/recipes.yaml), `seeds`, `saliency` and `saliency_source` (config/config.yaml).
 """
 
 import re
@@ -10,6 +10,7 @@ from typing import Any
 
 from getam.config.experiment_file import load_experiment
 from getam.config.first_phase import first_phase_name
+from getam.config.saliency import maps_folder
 from getam.utils.checks import suggestion
 
 Config = Mapping[str, Any]
@@ -56,7 +57,7 @@ def settings_of(run: str, config: Config) -> dict[str, Any]:
     """Settings of a run, as `getam.load_experiment` takes them; `NAME-seed3` is the entry NAME with seed 3.
 
     Raises:
-        ValueError: as `entry_of`; or the entry lacks a setting that has no default.
+        ValueError: as `entry_of`; or the entry lacks a setting that has no default, or names no entry of `saliency`.
     """
     match = _SEED.fullmatch(run)
     name = match["experiment"] if match and run not in config["experiments"] else run
@@ -67,7 +68,8 @@ def settings_of(run: str, config: Config) -> dict[str, Any]:
     for section, key in (("data", "dataset"), ("data", "saliency"), ("network", "backbone")):
         if key not in (settings.get(section) or {}):
             raise ValueError(f"experiments.{name}: {section}.{key} is missing")
-    return settings
+    folder = maps_folder(settings["data"]["saliency"], config, f"experiments.{name}.data.saliency")
+    return {**settings, "data": {**settings["data"], "saliency": folder}}
 
 
 def first_phase_of_run(run: str, config: Config) -> str | None:

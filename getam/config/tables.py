@@ -9,14 +9,8 @@ from dataclasses import dataclass
 
 from getam.config.entries import Config, entry_of, runs_of, seeds_of, settings_of
 from getam.config.experiment_file import load_experiment
+from getam.data.parts import PARTS, splits_of
 from getam.utils.checks import check_known
-
-# Splits that `getam prepare` writes for each kind of data set; test and VOC's train_aug need archives of their own.
-SPLITS = {
-    "voc": ("train", "val", "train_aug", "test"),
-    "coco": ("train", "val", "train_without_objects", "val_without_objects"),
-    "shapes": ("train", "val", "test"),
-}
 
 # Outputs of a run that can be scored -> name of the score file. Maps are scored directly, the others as masks.
 MASKS = {"masks": "iou", "masks_without_crf": "iou_without_crf", "pseudo_labels": "pseudo_label_iou"}
@@ -103,18 +97,19 @@ def check_studies(config: Config, archives: Iterable[str]) -> None:
         except ValueError as error:
             raise ValueError(f"experiments.{name}: {str(error).removeprefix('experiment: ')}") from None
         data = settings["data"]
-        for kind, key in (("datasets", "dataset"), ("saliency", "saliency")):
-            folder, _, last = (data[key] or "").rpartition("/")
-            if folder == f"resources/{kind}":
-                check_known(f"experiments.{name}.data.{key}", last, config[kind])
+        folder, _, last = data["dataset"].rpartition("/")
+        if folder == "resources/datasets":
+            check_known(f"experiments.{name}.data.dataset", last, config["datasets"])
         if "split" in data:
             _check_split(f"experiments.{name}.data.split", data["split"], name, config)
         if (checkpoint := entry_of(name, config).get("checkpoint")) is not None:
             check_known(f"experiments.{name}.checkpoint", checkpoint, archives)
     for kind in ("datasets", "saliency"):
         for name, described in config[kind].items():
-            for archive in described.get("archives") or []:
-                check_known(f"{kind}.{name}.archives", archive, config["unpack"])
+            _check_archives(f"{kind}.{name}", described, config)
+            for part, more in (described.get("parts") or {}).items():
+                check_known(f"{kind}.{name}.parts", part, PARTS[described["kind"]])
+                _check_archives(f"{kind}.{name}.parts.{part}", more or {}, config)
     for name, described in config["saliency"].items():
         check_known(f"saliency.{name}.dataset", described["dataset"], config["datasets"])
     for archive in config["unpack"]:
@@ -137,7 +132,12 @@ def check_studies(config: Config, archives: Iterable[str]) -> None:
                 raise ValueError(f"tables.{table}: the entries of row {row.row!r} have no seed in common")
 
 
+def _check_archives(where: str, described: Config, config: Config) -> None:
+    for archive in described.get("archives") or []:
+        check_known(f"{where}.archives", archive, config["unpack"])
+
+
 def _check_split(where: str, split: str, experiment: str, config: Config) -> None:
     folder, _, dataset = settings_of(experiment, config)["data"]["dataset"].rpartition("/")
     if folder == "resources/datasets":
-        check_known(where, split, SPLITS[config["datasets"][dataset]["kind"]])
+        check_known(where, split, splits_of(config["datasets"][dataset]["kind"]))

@@ -17,9 +17,11 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as rle
 
-from getam.constants import UNKNOWN
-from getam.data.dataset import DataSet, Split, begin_dataset, digest_of, pixel_digest, write_dataset
+from getam.constants import BASE, UNKNOWN
+from getam.data.dataset import DataSet, Split, open_dataset
 from getam.data.images import write_mask
+from getam.data.parts import PARTS
+from getam.data.preparation import Part, begin_dataset, digest_of, pixel_digest, write_dataset
 from getam.utils.checks import check_choice
 from getam.utils.parallel import map_unordered
 from getam.utils.progress import progress
@@ -47,38 +49,46 @@ def prepare(
     subset: bool = False,
     sources: Sequence[dict] = (),
     workers: int = 1,
+    part: str | None = None,
 ) -> DataSet:
     """Writes lists, image-level labels and semantic masks of COCO 2014 into `folder`.
 
-    The splits are train and val, and train_without_objects and val_without_objects where there are such images.
+    The splits are val and train, and val_without_objects and train_without_objects where there are such images. Those
+    of the training images are a part: a description of their own, which can be added later.
 
     Args:
         root: the folder of train2014, val2014 and annotations.
         crowd: how a crowd region is drawn in the masks: `class` or `ignore`.
         subset: `root` is a part of COCO: do not check the published numbers of images.
         sources: names and checksums of the archives, kept in the description.
+        part: `dataset` (the validation images) or `train` alone; None: both.
 
     Raises:
         FileNotFoundError, ValueError: something is missing, unreadable, or not as many as published; the message names
             it.
     """
     check_choice("crowd", crowd, CROWD)
-    splits, digests, classes = [], {}, None
-    for name in COUNTS:
-        path = root / "annotations" / f"instances_{name}2014.json"
+    if part is not None:
+        check_choice("part", part, tuple(PARTS["coco"]))
+    chosen = list(PARTS["coco"]) if part is None else [part]
+    parts, classes = {}, None
+    for name in chosen:
+        split = PARTS["coco"][name][0]
+        path = root / "annotations" / f"instances_{split}2014.json"
         # The annotations of one split are large: a function of its own frees them before the next are read.
-        found, found_digests, names = _prepare_split(path, name, folder, crowd, subset, workers)
+        splits, digests, names = _prepare_split(path, split, folder, crowd, subset, workers, chosen)
+        if BASE not in chosen:
+            classes = open_dataset(folder).classes
         if classes not in (None, names):
-            raise ValueError(f"{path} has other categories than the other split")
+            raise ValueError(f"{path} has other categories than the validation images")
         classes = names
-        splits += found
-        digests |= found_digests
-    about = {"sources": list(sources), "crowd": crowd, "overlaps": "smaller on top", "masks_sha256": digests}
-    return write_dataset(folder, "coco", classes, splits, about)
+        about = {"sources": list(sources), "crowd": crowd, "overlaps": "smaller on top", "masks_sha256": digests}
+        parts[name] = Part(splits, about)
+    return write_dataset(folder, "coco", classes, parts)
 
 
 def _prepare_split(
-    path: Path, name: str, folder: Path, crowd: str, subset: bool, workers: int
+    path: Path, name: str, folder: Path, crowd: str, subset: bool, workers: int, parts: list[str]
 ) -> tuple[list[Split], dict[str, str], tuple[str, ...]]:
     """Of one file of annotations: the splits with and without objects, the digests of their masks, the class names."""
     classes, images = read_instances(path)
@@ -90,7 +100,7 @@ def _prepare_split(
             f"{path}: {found[0]} images with and {found[1]} without objects, COCO 2014 has {COUNTS[name][0]} and "
             f"{COUNTS[name][1]}; a part of COCO is prepared with --subset"
         )
-    begin_dataset(folder, "coco")
+    begin_dataset(folder, "coco", parts)
     splits, digests = [], {}
     for split, those in chosen.items():
         if those:

@@ -1,4 +1,4 @@
-"""Digests of the data that a step reads, so that outputs made from other data are recognised as stale."""
+"""Digests and sources of the data that a step reads, so that outputs made from other data are recognised as stale."""
 
 import hashlib
 from collections.abc import Iterable
@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from getam.data.dataset import DataSet, Split, check_images, check_saliency
+from getam.utils.files import read_json
+from getam.utils.outputs import NOTE
 from getam.utils.provenance import file_digest
 
 _AT_ONCE = 16  # files; on a network disk most of the time is latency
@@ -23,6 +25,14 @@ def training_data_digests(dataset: DataSet, split: Split, saliency: Path | None)
         check_saliency(split, saliency)
         digests["saliency"] = _joined(_map(file_digest, [saliency / f"{name}.png" for name in split.ids]))
     return digests
+
+
+def saliency_source(folder: Path | None) -> str:
+    """The source of a folder of saliency maps, as `getam saliency` has noted it; `none` without a folder."""
+    if folder is None:
+        return "none"
+    note = folder / NOTE
+    return read_json(note)["settings"]["source"] if note.is_file() else "not noted"
 
 
 def list_digest(dataset: DataSet, split: Split) -> str:

@@ -15,10 +15,11 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from getam.constants import BACKGROUND, UNKNOWN
+from getam.constants import BACKGROUND, BASE, UNKNOWN
 from getam.data import voc
-from getam.data.dataset import DataSet, begin_dataset, digest_of, pixel_digest, write_dataset
+from getam.data.dataset import DataSet
 from getam.data.images import write_mask
+from getam.data.preparation import Part, begin_dataset, digest_of, pixel_digest, write_dataset
 from getam.utils.checks import check_whole
 from getam.utils.files import write_text, written
 from getam.utils.parallel import map_unordered
@@ -133,7 +134,7 @@ def prepare(folder: Path, settings: ShapesSettings | None = None, workers: int =
         write_text(folder / "ImageSets" / "Segmentation" / f"{split}.txt", lines)
     splits = [voc.split(folder, split, CLASSES) for split in settings.splits]
     about = {"settings": asdict(settings), "pixels_sha256": digest_of(digests)}
-    return write_dataset(folder, "shapes", CLASSES, splits, about)
+    return write_dataset(folder, "shapes", CLASSES, {BASE: Part(splits, about)})
 
 
 def image_id(split: str, index: int) -> str:

@@ -5,14 +5,18 @@ training set train_aug, enlarged by SBD (Hariharan et al., ICCV 2011).
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from getam.data.dataset import DataSet, Split, begin_dataset, digest_of, pixel_digest, write_dataset
+from getam.constants import BASE
+from getam.data.dataset import DataSet, Split
 from getam.data.images import IMAGE_SUFFIXES, read_mask, write_mask
+from getam.data.parts import PARTS
+from getam.data.preparation import Part, begin_dataset, digest_of, pixel_digest, write_dataset
 from getam.data.sbd import all_ids, read_mat_mask, train_aug_ids
-from getam.utils.checks import suggestion
+from getam.utils.checks import check_choice, suggestion
 from getam.utils.parallel import map_unordered
 from getam.utils.progress import progress
 
@@ -52,12 +56,14 @@ def prepare(
     subset: bool = False,
     sources: Sequence[dict] = (),
     workers: int = 1,
+    masks: Path | None = None,
+    part: str | None = None,
 ) -> DataSet:
     """Writes the lists and image-level labels of VOC 2012 into `folder`, and with SBD the masks of train_aug.
 
-    The splits are train, val, train_aug and, with `test`, test. train_aug is derived from SBD's lists; its masks are
-    VOC's own where VOC has one and SBD's elsewhere. Without SBD, it is read from ImageSets and SegmentationClassAug, if
-    these are there.
+    The splits are train, val, train_aug and test. train_aug and test are parts: descriptions of their own, which can
+    be added later. train_aug is derived from SBD's lists, or else from the names of `masks`; SBD's masks serve where
+    VOC has none. Without both, it is read from ImageSets and SegmentationClassAug.
 
     Args:
         root: the folder VOC2012 of the trainval archive.
@@ -65,30 +71,70 @@ def prepare(
         test: the folder VOC2012 of the test archive.
         subset: `root` is a part of VOC: do not check the published numbers of images.
         sources: names and checksums of the archives, kept in the description.
+        masks: a folder of masks <id>.png of train_aug, in place of `sbd`.
+        part: `dataset` (train and val), `train_aug` or `test` alone; None: all for which there are files.
 
     Raises:
         FileNotFoundError, ValueError: something is missing, unreadable, or not as many as published; the message names
             it.
     """
+    if part is not None:
+        check_choice("part", part, tuple(PARTS["voc"]))
+    if sbd is not None and masks is not None:
+        raise ValueError("the masks of train_aug come from --sbd or from --masks, not from both")
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root}; the root is the folder VOC2012")
-    splits = [split(root, name) for name in ("train", "val")]
-    about = {"sources": list(sources)}
-    if sbd is not None:
-        ids = train_aug_ids(splits[0].ids, splits[1].ids, all_ids(sbd))
-        masks = folder / "SegmentationClassAug"
-        splits.append(Split("train_aug", ids, labels_of(root, ids), root / "JPEGImages", ".jpg", masks))
-    elif (root / "ImageSets" / "Segmentation" / "train_aug.txt").is_file():
-        splits.append(split(root, "train_aug", masks=root / "SegmentationClassAug"))
-    if test is not None:
-        splits.append(Split("test", tuple(split_ids(test, "test")), None, test / "JPEGImages", ".jpg", None))
+    lists = root / "ImageSets" / "Segmentation"
+    there = {
+        BASE: True,
+        "train_aug": sbd is not None or masks is not None or (lists / "train_aug.txt").is_file(),
+        "test": test is not None,
+    }
+    chosen = [name for name in PARTS["voc"] if there[name]] if part is None else [part]
+    # All lists are read before anything is written.
+    splits = {name: _splits(root, folder, name, sbd, masks, test) for name in chosen}
     if not subset:
-        for found in splits:
+        for found in chain(*splits.values()):
             _check_count(found)
-    begin_dataset(folder, "voc")
-    if sbd is not None:
-        about["train_aug_masks_sha256"] = _write_train_aug_masks(root, sbd, masks, ids, workers)
-    return write_dataset(folder, "voc", CLASSES, splits, about, read_masks=True, workers=workers)
+    begin_dataset(folder, "voc", PARTS["voc"] if part is None else chosen)
+    parts = {}
+    for name, those in splits.items():
+        about = {"sources": list(sources)}
+        if name == "train_aug" and sbd is not None:
+            (made,) = those
+            about["train_aug_masks_sha256"] = _write_train_aug_masks(root, sbd, made.masks, made.ids, workers)
+        parts[name] = Part(those, about)
+    return write_dataset(folder, "voc", CLASSES, parts, read_masks=True, workers=workers)
+
+
+def _splits(
+    root: Path, folder: Path, part: str, sbd: Path | None, masks: Path | None, test: Path | None
+) -> list[Split]:
+    """The splits of a part. The masks that are made of SBD's are not written yet."""
+    if part == "test":
+        if test is None:
+            raise ValueError("the part 'test' needs --test, the folder VOC2012 of the unpacked test archive")
+        return [Split("test", tuple(split_ids(test, "test")), None, test / "JPEGImages", ".jpg", None)]
+    if part == BASE:
+        return [split(root, name) for name in PARTS["voc"][BASE]]
+    if sbd is None and masks is None:
+        return [split(root, "train_aug", masks=root / "SegmentationClassAug")]
+    train, val = split_ids(root, "train"), split_ids(root, "val")
+    ids = train_aug_ids(train, val, all_ids(sbd) if sbd is not None else mask_ids(masks))
+    made = folder / "SegmentationClassAug" if sbd is not None else masks
+    return [Split("train_aug", ids, labels_of(root, ids), root / "JPEGImages", ".jpg", made)]
+
+
+def mask_ids(folder: Path) -> list[str]:
+    """The ids of the masks <id>.png of a folder, in alphabetical order.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or it has no mask.
+    """
+    found = sorted(path.stem for path in folder.glob("*.png")) if folder.is_dir() else []
+    if not found:
+        raise FileNotFoundError(f"no masks <id>.png in {folder}; it is the folder SegmentationClassAug of its archive")
+    return found
 
 
 def split(root: Path, name: str, classes: Sequence[str] = CLASSES, masks: Path | None = None) -> Split:

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
+from getam.config.experiment import PROVENANCE
 from getam.config.tables import Row, score_file
 from getam.evaluation.scores import read_summary
+from getam.utils.files import read_json
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class Line:
         state: `reproduced`, `differs`, `measured, nothing published`, or why there is no number.
         experiment: entry that gave the number, `a - b` for a difference.
         seeds: number of runs.
+        saliency: sources of the saliency maps that the runs were trained with; None where nothing was trained.
     """
 
     row: str
@@ -33,6 +36,7 @@ class Line:
     state: str | None
     experiment: str | None
     seeds: int | None
+    saliency: str | None
     source: str
     note: str
 
@@ -75,6 +79,7 @@ def table_line(experiments: Path, row: Row, runs: Sequence[str], minus_runs: Seq
         state=state,
         experiment=experiment,
         seeds=len(runs) or None,
+        saliency=_saliency(experiments, [*runs, *minus_runs]),
         source=row.source,
         note=row.note,
     )
@@ -83,3 +88,9 @@ def table_line(experiments: Path, row: Row, runs: Sequence[str], minus_runs: Seq
 def _miou(experiments: Path, row: Row, run: str) -> float:
     """Points of mIoU of one run."""
     return 100 * read_summary(experiments / score_file(row, run))["mIoU"]
+
+
+def _saliency(experiments: Path, runs: Sequence[str]) -> str | None:
+    """The sources of the saliency maps of some runs, each once."""
+    made = [read_json(path) for run in runs if (path := experiments / run / PROVENANCE).is_file()]
+    return ", ".join(dict.fromkeys(found["saliency"] for found in made if "saliency" in found)) or None

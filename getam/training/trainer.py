@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from getam.config.experiment import PROVENANCE, Experiment
 from getam.config.first_phase import FIRST_PHASE
 from getam.data.dataset import DataSet, Split
+from getam.data.digests import saliency_source
 from getam.data.loading import EpochBatches, TrainingImages, training_batches
 from getam.models.network import build_model
 from getam.models.saving import save_network
@@ -300,6 +301,7 @@ class Trainer:
         described = {
             "experiment": self._experiment.name,
             "seed": self._experiment.seed,
+            "saliency": saliency_source(self._experiment.data.saliency),
             "made_from": self._finished.identity,
             **provenance.environment(),
             "device": device_name(self._replica.device.type),

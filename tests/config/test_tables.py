@@ -102,6 +102,18 @@ def test_wrong_rows(config):
             r"experiments\.voc_deit\.data\.split: there is no 'train_agu'; did you mean train_aug",
         ),
         ({"report": ["nope"]}, r"report: there is no 'nope'"),
+        (
+            {"experiments": {"voc_deit": {"data": {"saliency": "resources/saliency/vok"}}}},
+            r"experiments\.voc_deit\.data\.saliency: there is no 'vok'; did you mean voc",
+        ),
+        (
+            {"datasets": {"voc": {"parts": {"trainaug": {}}}}},
+            r"datasets\.voc\.parts: there is no 'trainaug'; did you mean train_aug",
+        ),
+        (
+            {"datasets": {"voc": {"parts": {"test": {"archives": ["voc_tset"]}}}}},
+            r"datasets\.voc\.parts\.test\.archives: there is no 'voc_tset'",
+        ),
         ({"saliency": {"voc": {"dataset": "vox"}}}, r"saliency\.voc\.dataset: there is no 'vox'; did you mean voc"),
         ({"datasets": {"voc": {"archives": ["sbb"]}}}, r"datasets\.voc\.archives: there is no 'sbb'; did you mean sbd"),
     ],

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("jsonschema")
-from getam.config.validation import check_configuration
+from getam.config.validation import check_configuration, restore_types
 from tests.helpers.configuration import ROOT, overlaid, read
 
 SCHEMAS = ROOT / "workflow" / "schemas"
@@ -78,3 +78,46 @@ def test_everything_that_is_wrong_is_one_message_in_order(config):
 def test_names_are_checked_after_the_shape(config, over, message):
     assert message_of(config, over).startswith(f"The configuration is wrong. {message}")
     assert message_of(config, {**over, "shards": 0}).splitlines()[1:] == ["shards: 0 is less than the minimum of 1"]
+
+
+def test_what_snakemake_reads_as_strings(config):
+    """It reads every value inside `--config 'key={inner: value}'` as a string."""
+    typed = {
+        "seeds": [3, 4],
+        "gpus": 2,
+        "keep_probabilities": False,
+        "datasets": {"voc": {"archives": None, "root": "there", "options": {"subset": True, "sbd": None}}},
+        "experiments": {
+            "voc_deit": {
+                "seed": 7,
+                "network": {"pretrained": False},
+                "recipe": {"mining_quantile": 0.8},
+                "training": {"rate": 1e-3, "crop": 64},
+                "maps": {"dilations": [1, 2]},
+            }
+        },
+    }
+    as_strings = {
+        "seeds": ["3", "4"],
+        "gpus": "2",
+        "keep_probabilities": "false",
+        "datasets": {"voc": {"archives": "null", "root": "there", "options": {"subset": "true", "sbd": "null"}}},
+        "experiments": {
+            "voc_deit": {
+                "seed": "7",
+                "network": {"pretrained": "false"},
+                "recipe": {"mining_quantile": "0.8"},
+                "training": {"rate": "1e-3", "crop": "64"},
+                "maps": {"dilations": ["1", "2"]},
+            }
+        },
+    }
+    expected, given = overlaid(copy.deepcopy(config), typed), overlaid(copy.deepcopy(config), as_strings)
+    restore_types(given, SCHEMAS)
+    assert given == expected
+    check_configuration(given, SCHEMAS, read("archives.yaml"))
+
+
+def test_a_word_for_the_saliency_maps_names_the_other_key(config):
+    with pytest.raises(ValueError, match="expected a mapping of entries, not 'u2net'; .* saliency_source=u2net"):
+        check_configuration({**config, "saliency": "u2net"}, SCHEMAS, read("archives.yaml"))

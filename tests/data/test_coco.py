@@ -1,6 +1,7 @@
 """COCO's instances to image-level labels and semantic masks."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -86,14 +87,33 @@ def test_prepare(root, tmp_path, crowd, value):
 
 def test_masks_have_a_checksum_that_the_rule_changes(root, tmp_path):
     digests = [
-        read_json(coco.prepare(root, tmp_path / name, crowd, subset=True, workers=workers).folder / "dataset.json")[
-            "masks_sha256"
-        ]
+        {
+            part: read_json(made.folder / f"{part}.json")["masks_sha256"]
+            for made in [coco.prepare(root, tmp_path / name, crowd, subset=True, workers=workers)]
+            for part in ("dataset", "train")
+        }
         for name, crowd, workers in (("a", "class", 1), ("b", "class", 2), ("c", "ignore", 1))
     ]
     assert digests[0] == digests[1]
-    assert digests[0]["train"] != digests[2]["train"]
-    assert digests[0]["val"] == digests[2]["val"]
+    assert digests[0]["train"]["train"] != digests[2]["train"]["train"]
+    assert digests[0]["dataset"] == digests[2]["dataset"]
+
+
+def test_the_training_images_are_a_part(root, tmp_path):
+    shutil.move(root / "train2014", tmp_path / "train2014")
+    made = coco.prepare(root, tmp_path / "made", subset=True, part="dataset")
+    assert list(made.splits) == ["val"]
+    before = (made.folder / "dataset.json").read_bytes()
+    shutil.move(tmp_path / "train2014", root / "train2014")
+    made = coco.prepare(root, tmp_path / "made", subset=True, part="train")
+    assert list(made.splits) == ["val", "train", "train_without_objects"]
+    assert (made.folder / "dataset.json").read_bytes() == before
+    path = root / "annotations" / "instances_train2014.json"
+    content = json.loads(path.read_text())
+    content["categories"][0]["name"] = "lorry"
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"instances_train2014\.json has other categories than the validation images"):
+        coco.prepare(root, tmp_path / "made", subset=True, part="train")
 
 
 def test_bad_annotations(root, tmp_path):
@@ -124,7 +144,7 @@ def test_bad_annotations(root, tmp_path):
     assert "its runs cover 5 pixels" in error(lambda c: c["annotations"][0].update(segmentation=short))
     assert "are missing" in error(lambda c: c["images"][0].update(file_name="COCO_val2014_000000000005.jpg"))
     path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="2 images with and 1 without objects, COCO 2014 has 82081 and 702"):
+    with pytest.raises(ValueError, match="1 images with and 0 without objects, COCO 2014 has 40137 and 367"):
         coco.prepare(root, tmp_path / "made")
     with pytest.raises(ValueError, match="crowd: expected one of class, ignore, got 'drop'"):
         coco.prepare(root, tmp_path / "made", "drop")

@@ -62,7 +62,7 @@ def test_voc(photographs, server, capsys):
 
     run("fetch trainval sbd")
     run("unpack resources/archives/trainval.tar --into resources/voc")
-    run("unpack resources/archives/sbd.tgz --into resources/sbd --only benchmark_RELEASE/dataset")
+    run("unpack resources/archives/sbd.tgz --into resources/sbd --only benchmark_RELEASE/dataset/")
     run(
         "prepare voc resources/voc/VOCdevkit/VOC2012 --sbd resources/sbd/benchmark_RELEASE/dataset --subset "
         "--output resources/datasets/voc --manifests resources/voc/trainval.tar.json resources/sbd/sbd.tgz.json"

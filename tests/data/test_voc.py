@@ -17,7 +17,7 @@ from getam.data.inspection import check_split
 from getam.data.sbd import all_ids, read_mat_mask, train_aug_ids
 from getam.data.voc import CLASSES, image_labels, prepare, split_ids
 from getam.evaluation.scores import score_masks
-from getam.utils.files import read_json
+from getam.utils.files import read_json, write_json
 from tests.helpers import small_voc
 from tests.helpers.small_voc import SBD_ONLY, TEST, TRAIN, VAL, mask_of, write_annotation, write_list, write_voc
 
@@ -91,10 +91,11 @@ def test_prepare(root, sbd, tmp_path, workers):
     assert made.split("test").masks is None
     description = read_json(tmp_path / "voc" / "dataset.json")
     assert description["sources"] == [{"archive": "a"}]
+    description = read_json(tmp_path / "voc" / "train_aug.json")
     assert description["splits"]["train_aug"]["count"] == 5
     # The digest is of the labels, so it is the same for the same masks.
     again = voc.prepare(root, tmp_path / "again", sbd, test, subset=True)
-    digest = read_json(again.folder / "dataset.json")["train_aug_masks_sha256"]
+    digest = read_json(again.folder / "train_aug.json")["train_aug_masks_sha256"]
     assert digest == description["train_aug_masks_sha256"]
 
 
@@ -105,6 +106,64 @@ def test_ready_made_train_aug(root, tmp_path):
     made = voc.prepare(root, tmp_path / "voc", subset=True)
     assert made.split("train_aug").ids == (*TRAIN, *SBD_ONLY)
     assert made.split("train_aug").mask(TRAIN[0]).parent.samefile(root / "SegmentationClassAug")
+
+
+def test_masks_alone(root, sbd, tmp_path):
+    """The archive SegmentationClassAug has the masks of train_aug and of val, and no list."""
+    for name in (*TRAIN, *VAL, *SBD_ONLY):
+        write_mask(tmp_path / "SegmentationClassAug" / f"{name}.png", mask_of(name))
+    made = voc.prepare(root, tmp_path / "voc", masks=tmp_path / "SegmentationClassAug", subset=True)
+    assert made.split("train_aug").ids == (*sorted(TRAIN), *SBD_ONLY)
+    assert np.array_equal(read_mask(made.split("train_aug").mask(SBD_ONLY[0])), mask_of(SBD_ONLY[0]))
+    with pytest.raises(ValueError, match="from --sbd or from --masks, not from both"):
+        voc.prepare(root, tmp_path / "voc", sbd, masks=tmp_path / "SegmentationClassAug", subset=True)
+    with pytest.raises(FileNotFoundError, match=r"no masks <id>\.png in .*nothing"):
+        voc.prepare(root, tmp_path / "voc", masks=tmp_path / "nothing", subset=True)
+
+
+def test_a_part_changes_nothing_of_the_others(root, sbd, tmp_path):
+    folder = tmp_path / "voc"
+    with pytest.raises(
+        FileNotFoundError, match=r"no .*dataset\.json: prepare the part 'dataset' before the part 'test'"
+    ):
+        voc.prepare(root, folder, test=small_voc.write_test(tmp_path / "test"), subset=True, part="test")
+    before = voc.prepare(root, folder, subset=True, part="dataset")
+    contents = {path: path.read_bytes() for path in folder.iterdir()}
+    assert {"dataset.json", "train.csv", "val.csv"} <= {path.name for path in contents}
+    voc.prepare(root, folder, sbd, subset=True, part="train_aug", sources=[{"archive": "sbd"}])
+    made = voc.prepare(root, folder, test=tmp_path / "test", subset=True, part="test")
+    assert {path: path.read_bytes() for path in contents} == contents
+    assert list(before.splits) == ["train", "val"]
+    assert {name: len(split) for name, split in made.splits.items()} == {
+        "train": 2,
+        "val": 2,
+        "train_aug": 5,
+        "test": 1,
+    }
+    # Another job that writes a part does not disturb those that read the others.
+    (folder / "test.csv").write_text("half")
+    assert open_dataset(folder).split("val").ids == VAL
+    with pytest.raises(ValueError, match=r"test\.csv is not the list that test\.json describes"):
+        open_dataset(folder).split("test")
+    with pytest.raises(ValueError, match="the part 'test' needs --test"):
+        voc.prepare(root, folder, subset=True, part="test")
+    with pytest.raises(ValueError, match="part: expected one of dataset, train_aug, test, got 'vall'"):
+        voc.prepare(root, folder, subset=True, part="vall")
+    # Without a part, the folder is as the call says.
+    assert list(voc.prepare(root, folder, subset=True).splits) == ["train", "val"]
+
+
+def test_a_part_of_another_data_set(root, sbd, tmp_path):
+    folder = voc.prepare(root, tmp_path / "voc", sbd, subset=True).folder
+    described = read_json(folder / "train_aug.json")
+    write_json(folder / "train_aug.json", {**described, "classes": described["classes"][1:]})
+    with pytest.raises(ValueError, match=r"train_aug\.json is a part of another data set than .*dataset\.json"):
+        open_dataset(folder)
+    write_json(folder / "train_aug.json", described)
+    base = read_json(folder / "dataset.json")
+    write_json(folder / "dataset.json", {**base, "splits": {**base["splits"], **described["splits"]}})
+    with pytest.raises(ValueError, match="split 'train_aug' is described twice"):
+        open_dataset(folder)
 
 
 def test_published_counts_are_insisted_on(root, sbd, tmp_path):

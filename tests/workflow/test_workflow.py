@@ -87,26 +87,87 @@ def test_saliency_is_made_of_the_split_that_needs_it(tmp_path):
     """A training needs none of the images that are only scored; another source needs no archive."""
     target = "results/experiments/voc_deit/val/iou.csv"
     output = snakemake(tmp_path, "--dry-run", "-p", target)
-    assert "--splits train_aug --source folder" in output
+    assert "--splits train_aug --source authors --path resources/saliency_maps/voc" in output
+    assert "resources/saliency/voc/authors" in output
     assert "--splits val" not in output
     assert "getam fetch saliency_voc" in output
-    source = "saliency={voc: {source: background}}"
-    output = snakemake(tmp_path, "--dry-run", "-p", "--config", source, "--", target)
+    output = snakemake(tmp_path, "--dry-run", "-p", "--config", "saliency_source=background", "--", target)
     assert "--splits train_aug --source background --workers" in output
+    assert "resources/saliency/voc/background" in output
     assert "saliency_voc" not in output
     output = snakemake(tmp_path, "--dry-run", "-p", "results/experiments/coco_vitb_hybrid/val/pseudo_label_iou.csv")
-    assert "--splits train --source folder" in output
-    assert "--splits val --source folder" in output
+    assert "--splits train --source authors" in output
+    assert "--splits val --source authors" in output
 
 
-@pytest.mark.parametrize(("source", "file"), [("isnet", "isnet-general-use.onnx"), ("u2netp", "u2netp.onnx")])
-def test_saliency_by_a_network_is_one_key(tmp_path, source, file):
+@pytest.mark.parametrize(
+    ("settings", "archive", "options"),
+    [
+        ("saliency_source=isnet", "isnet", "--source isnet --path resources/archives/isnet-general-use.onnx"),
+        ("saliency={voc: {source: u2netp}}", "u2netp", "--source u2netp --path resources/archives/u2netp.onnx"),
+        ("saliency_source=pfan", "pfan_voc", "--source pfan --path resources/pfan_maps/voc"),
+    ],
+)
+def test_the_source_of_saliency_is_one_key(tmp_path, settings, archive, options):
     target = "results/experiments/voc_deit/val/iou.csv"
-    settings = f"saliency={{voc: {{source: {source}}}}}"
     output = snakemake(tmp_path, "--dry-run", "-p", "--config", settings, "--", target)
-    assert f"getam fetch {source} --folder resources/archives" in output
-    assert f"--source {source} --path resources/archives/{file}" in output
+    assert f"getam fetch {archive} --folder resources/archives" in output
+    assert options in output
     assert "saliency_voc" not in output
+
+
+VOC, COCO = "VOCtrainval_11-May-2012.tar", ("val2014.zip", "annotations_trainval2014.zip")
+WEIGHTS = ("jx_vit_base_resnet50_384-9fd3c705.pth", "jx_vit_base_p16_384-83fb41ba.pth")
+DEIT = ("deit_base_patch16_384-8de9b5d1.pth", "deit_base_distilled_patch16_384-d0272ac0.pth")
+RELEASED = [f"released_voc_{name}.pth" for name in ("vitb_hybrid", "vitb", "deit", "deit_distilled")]
+
+
+@pytest.mark.parametrize(
+    ("target", "files"),
+    [
+        ("results/released/voc_val_miou.csv", [VOC, *RELEASED]),
+        ("results/voc_val_miou.csv", [VOC, "benchmark.tgz", "saliency_voc.zip", *WEIGHTS, *DEIT]),
+        ("results/voc_val_miou/voc_deit.csv", [VOC, "benchmark.tgz", "saliency_voc.zip", DEIT[0]]),
+        ("results/pseudo_label_quality.csv", [VOC, "benchmark.tgz", "saliency_voc.zip", *WEIGHTS, *DEIT]),
+        ("results/voc_test/released_voc_deit.tar.gz", [VOC, "VOC2012test.tar", RELEASED[2]]),
+        (
+            "results/coco_val_miou.csv",
+            [*COCO, "train2014.zip", "saliency_coco.zip", WEIGHTS[0], "released_coco_vitb_hybrid.pth"],
+        ),
+        (
+            "results/experiments/released_coco_vitb_hybrid/val/iou.csv",
+            [*COCO, "released_coco_vitb_hybrid.pth"],
+        ),
+    ],
+)
+def test_a_target_fetches_what_it_needs(tmp_path, target, files):
+    output = snakemake(tmp_path, "--dry-run", "--until", "fetch", "--", target)
+    assert sorted(re.findall(r"^ +output: resources/archives/(.+)\.json$", output, re.MULTILINE)) == sorted(files)
+
+
+@pytest.mark.parametrize("table", ["voc_val_miou", "released/voc_val_miou", "coco_val_miou", "recipes"])
+@pytest.mark.parametrize("source", ["authors", "isnet"])
+def test_all_archives_of_the_report_are_a_target(tmp_path, table, source):
+    """The same as a dry run of the tables finds."""
+    settings = ("--config", f"report=[{table}]", f"saliency_source={source}", "--")
+    fetched = [
+        sorted(re.findall(r"^ +output: resources/archives/(.+)\.json$", output, re.MULTILINE))
+        for output in (
+            snakemake(tmp_path, "--dry-run", *settings, "resources/archives.txt"),
+            snakemake(tmp_path, "--dry-run", "--until", "fetch", *settings, f"results/{table}.csv"),
+        )
+    ]
+    assert fetched[0] == fetched[1] != []
+
+
+def test_data_that_is_there_needs_no_archive(tmp_path):
+    settings = "datasets={voc: {archives: null, root: there, options: {subset: true, sbd: null}}}"
+    output = snakemake(tmp_path, "--dry-run", "-p", "--config", settings, "saliency_source=border", "--", TARGETS[1])
+    assert re.findall(r"getam prepare .*?--workers", output) == [
+        "getam prepare voc there --subset --part dataset  --workers",
+        "getam prepare voc there --subset --part train_aug  --workers",
+    ]
+    assert "unpack" not in output
 
 
 MODULE = """

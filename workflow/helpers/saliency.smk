@@ -1,22 +1,30 @@
 # Helpers of rules/saliency.smk.
+from getam.config.saliency import described as described_maps
+from getam.data.saliency.maps import SOURCES
 from getam.data.saliency.onnx_models import MODELS
 
 
-def source_of(described):
-    """Options of `getam saliency`. One key changes the source: a path that belongs to another source is left out."""
-    source, path = described["source"], described.get("path")
-    if source in MODELS:
-        path = path if str(path).endswith(".onnx") else f"resources/archives/{MODELS[source].file}"
-    elif source not in ("authors", "pfan", "folder"):
-        path = None
-    return {"source": source, "threshold": described.get("threshold"), "path": path}
+def maps_from(wildcards):
+    """How the maps of an entry are made from a source."""
+    try:
+        return described_maps(wildcards.saliency, wildcards.source, config)
+    except ValueError as error:
+        raise WorkflowError(str(error)) from None
 
 
-def maps_of(described):
-    """Manifests of the archives, where the saliency maps come from archives."""
-    return manifests(described) if described["source"] in ("authors", "pfan", "folder") else []
+def options_of_maps(wildcards):
+    """Options of `getam saliency`."""
+    options = {key: value for key, value in maps_from(wildcards).items() if key != "archives"}
+    return {**options, "path": options["path"] or model_of(wildcards) or None}
 
 
-def model_of(described):
-    """The file of the network, where the source is one."""
-    return ancient(received(source_of(described)["path"])) if described["source"] in MODELS else []
+def model_of(wildcards):
+    """The file of the network, where the source is one; else none."""
+    if wildcards.source not in MODELS:
+        return []
+    return maps_from(wildcards)["path"] or f"resources/archives/{MODELS[wildcards.source].file}"
+
+
+def photographs_of(wildcards):
+    """The descriptions of the data set of an entry that the split needs."""
+    return descriptions(f"<resources>/datasets/{config['saliency'][wildcards.saliency]['dataset']}", wildcards.split)

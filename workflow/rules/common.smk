@@ -15,7 +15,9 @@ import yaml
 from getam.config.entries import entry_of, settings_of, settings_of_first_phase
 from getam.config.experiment_file import load_experiment
 from getam.config.tables import MASKS
-from getam.config.validation import check_configuration
+from getam.config.validation import check_configuration, restore_types
+from getam.constants import BASE
+from getam.data.parts import PARTS, part_of
 from getam.utils.provenance import step_digest
 from snakemake.exceptions import WorkflowError
 
@@ -29,14 +31,12 @@ try:
 except (KeyError, OSError):  # OSError from Python 3.13
     os.environ.update(USER=f"uid{os.getuid()}")
 
-if isinstance(config.get("seeds"), list):
-    # Lists on the command line (--config 'seeds=[0,1]') arrive as strings.
-    config["seeds"] = [int(seed) if str(seed).isdecimal() else seed for seed in config["seeds"]]
-
 REGISTRY = f"{HERE}/config/archives.yaml"
 ARCHIVES = yaml.safe_load(Path(REGISTRY).read_text())
+SCHEMAS = Path(HERE, "workflow", "schemas")
+restore_types(config, SCHEMAS)
 try:
-    check_configuration(config, Path(HERE, "workflow", "schemas"), ARCHIVES)
+    check_configuration(config, SCHEMAS, ARCHIVES)
 except ValueError as error:
     raise WorkflowError(str(error)) from None
 
@@ -57,6 +57,8 @@ wildcard_constraints:
     shard=r"\d+-of-\d+",
     archive="|".join(map(re.escape, ARCHIVES)),
     file="|".join(map(re.escape, FILES)),
+    dataset="|".join(map(re.escape, config["datasets"])),
+    part="|".join(sorted({part for parts in PARTS.values() for part in parts})),
     table="|".join(map(re.escape, config["tables"])),
 
 
@@ -84,8 +86,20 @@ def section(*names):
 
 
 def dataset_of(wildcards):
-    """The description of the data set of a run."""
-    return f"{settings(wildcards.run)['data']['dataset']}/dataset.json"
+    """The descriptions of the data set of a run: its first part, and the one that has the split or the training split."""
+    data = load_experiment(settings(wildcards.run)).data
+    return descriptions(data.dataset, wildcards.get("split", data.split))
+
+
+def descriptions(folder, split):
+    """The descriptions of the parts of a prepared data set that a split needs: the first, and its own."""
+    name = Path(folder).name
+    known = Path(folder).parent.name == "datasets" and name in config["datasets"]
+    if known:
+        part = part_of(config["datasets"][name]["kind"], split)
+    else:  # prepared by hand
+        part = split if Path(folder, f"{split}.json").is_file() else BASE
+    return [f"{folder}/{part}.json" for part in dict.fromkeys((BASE, part))]
 
 
 def saliency_of(wildcards):

@@ -5,7 +5,23 @@ include: "../helpers/data.smk"
 
 
 localrules:
+    archives,
     fetch,
+
+
+# Before anything else: the downloads of the tables of `report`. (Those of any target: snakemake TARGET --until fetch.)
+rule archives:
+    input:
+        lambda wildcards: downloads(config["report"]),
+    output:
+        "<resources>/archives.txt",
+    log:
+        "<results>/logs/archives.log",
+    params:
+        code=digest_of("archives.py"),
+        files={name: archive["file"] for name, archive in ARCHIVES.items()},
+    script:
+        "../scripts/archives.py"
 
 
 # The archive itself is not declared: Snakemake removes the outputs of jobs that fail or are killed, and the file may have
@@ -15,6 +31,7 @@ rule fetch:
         "<resources>/archives/{file}.json",
     log:
         "<results>/logs/fetch/{file}.log",
+    priority: 100
     retries: 3
     params:
         name=lambda wildcards: FILES[wildcards.file],
@@ -49,13 +66,15 @@ rule unpack:
         ' --lock "$(dirname {input:q})"/archives.lock.yaml 2>&1 | tee {log:q}'
 
 
+# The splits that need archives of their own are parts, so that a target fetches no more than it needs.
 rule prepare:
     input:
-        lambda wildcards: manifests(config["datasets"][wildcards.dataset]),
+        lambda wildcards: [] if wildcards.part == BASE else f"<resources>/datasets/{wildcards.dataset}/{BASE}.json",
+        archives=archives_of,
     output:
-        "<resources>/datasets/{dataset}/dataset.json",
+        "<resources>/datasets/{dataset}/{part}.json",
     log:
-        "<results>/logs/prepare/{dataset}.log",
+        "<results>/logs/prepare/{dataset}.{part}.log",
     threads: config["jobs"]["refine"]["threads"]
     resources:
         mem_mb=8000,
@@ -63,8 +82,8 @@ rule prepare:
     params:
         kind=lambda wildcards: config["datasets"][wildcards.dataset]["kind"],
         root=lambda wildcards: config["datasets"][wildcards.dataset].get("root", ""),
-        options=lambda wildcards: to_options(config["datasets"][wildcards.dataset].get("options", {})),
-        manifests=lambda wildcards, input: to_options({"manifests": list(input) or None}),
+        options=options_of,
+        manifests=lambda wildcards, input: to_options({"manifests": input.get("archives") or None}),
         folder=subpath(output[0], parent=True),
         code=lambda wildcards: step_digest(f"getam.data.{config['datasets'][wildcards.dataset]['kind']}"),
     shell:

@@ -64,7 +64,7 @@ rule score:
 
 rule submit:
     input:
-        dataset_of,
+        lambda wildcards: descriptions(settings(wildcards.run)["data"]["dataset"], "test"),
         expand(
             "<results>/experiments/{{run}}/test/masks/complete-{shard}.json",
             shard=SHARDS,

@@ -6,25 +6,25 @@ include: "../helpers/saliency.smk"
 
 rule saliency:
     input:
-        lambda wildcards: maps_of(config["saliency"][wildcards.saliency]),
-        lambda wildcards: model_of(config["saliency"][wildcards.saliency]),
-        dataset=lambda wildcards: f"<resources>/datasets/{config['saliency'][wildcards.saliency]['dataset']}/dataset.json",
+        lambda wildcards: manifests(maps_from(wildcards)),
+        lambda wildcards: ancient(received(model_of(wildcards))),
+        dataset=photographs_of,
     output:
-        "<resources>/saliency/{saliency}/complete-{split}.json",
+        "<resources>/saliency/{saliency}/{source}/complete-{split}.json",
     log:
-        "<results>/logs/saliency/{saliency}.{split}.log",
+        "<results>/logs/saliency/{saliency}.{source}.{split}.log",
     benchmark:
-        "<results>/benchmarks/saliency/{saliency}.{split}.tsv"
+        "<results>/benchmarks/saliency/{saliency}.{source}.{split}.tsv"
+    wildcard_constraints:
+        source="|".join(SOURCES),
     threads: config["jobs"]["refine"]["threads"]
     resources:
         mem_mb=config["jobs"]["refine"]["mem_mb"],
         runtime="12h",
     params:
-        dataset=subpath(input.dataset, parent=True),
-        options=lambda wildcards: to_options(
-            {"splits": wildcards.split, **source_of(config["saliency"][wildcards.saliency])}
-        ),
-        verify=uncompared(lambda wildcards: verify(source_of(config["saliency"][wildcards.saliency]).get("path"))),
+        dataset=lambda wildcards, input: str(Path(input.dataset[0]).parent),
+        options=lambda wildcards: to_options({"splits": wildcards.split, **options_of_maps(wildcards)}),
+        verify=uncompared(lambda wildcards: verify(model_of(wildcards))),
         folder=subpath(output[0], parent=True),
         code=step_digest("getam.data.saliency.maps"),
     shell:

@@ -78,7 +78,7 @@ rule train:
 # The authors' weights in place of a training.
 rule convert:
     input:
-        dataset_of,
+        lambda wildcards: f"{settings(wildcards.run)['data']['dataset']}/{BASE}.json",
         receipt=lambda wildcards: ancient(f"<resources>/archives/{checkpoint_of(wildcards)}.json"),
     output:
         weights="<results>/experiments/{run}/weights.safetensors",

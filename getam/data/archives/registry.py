@@ -15,7 +15,7 @@ from getam.utils.files import locked, readable_size, write_text
 SCHEMES = ("http://", "https://", "gdrive:", "onedrive:")
 _log = logging.getLogger(__name__)
 _EFFECTIVE = os.access in os.supports_effective_ids
-_KEYS = {"file", "urls", "size", "sha256", "md5", "page"}
+_KEYS = {"file", "urls", "size", "sha256", "md5", "page", "instead"}
 _CHUNK = 2**20
 _LOCK_HEADER = """\
 # Written by `getam fetch`: size and sha256 of files without a published sha256, at their first fetch. Later fetches
@@ -35,6 +35,7 @@ class Archive:
         sha256: hexadecimal, where known; a prefix of at least 8 digits is compared as a prefix.
         md5: hexadecimal, where known.
         page: where a person finds it.
+        instead: what a person can do who cannot get it.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Archive:
     sha256: str | None = None
     md5: str | None = None
     page: str | None = None
+    instead: str | None = None
 
     @property
     def needs_lock(self) -> bool:
@@ -135,8 +137,9 @@ def _archive(path: Path, name: str, entry: object) -> Archive:
     check("size", size is None or (type(size) is int and size > 0), "a number of bytes")
     check("sha256", _is_hexadecimal(entry.get("sha256"), 8, 64), "8 to 64 hexadecimal digits, in quotes")
     check("md5", _is_hexadecimal(entry.get("md5"), 32, 32), "32 hexadecimal digits, in quotes")
-    check("page", entry.get("page") is None or isinstance(entry["page"], str), "an address")
-    return Archive(name, file, tuple(urls), size, entry.get("sha256"), entry.get("md5"), entry.get("page"))
+    for key, expected in (("page", "an address"), ("instead", "a sentence")):
+        check(key, entry.get(key) is None or isinstance(entry[key], str), expected)
+    return Archive(**{**entry, "name": name, "urls": tuple(urls)})
 
 
 def _is_hexadecimal(value: object, shortest: int, longest: int) -> bool:
@@ -224,6 +227,7 @@ def by_hand(archive: Archive, path: Path, lock: Lock) -> str:
     expected = ", ".join(fact for fact in facts if fact)
     return (
         f"download it by hand from {where}, put it at {path}{f' ({expected})' if expected else ''} and run this again"
+        f"{f'; or {archive.instead}' if archive.instead else ''}"
     )
 
 

@@ -15,7 +15,7 @@ import onnxruntime
 from skimage.filters import threshold_otsu
 
 from getam.constants import BACKGROUND
-from getam.data.dataset import DESCRIPTION, DataSet
+from getam.data.dataset import DataSet, description_of
 from getam.data.images import IMAGE_SUFFIXES, image_size, read_grey, read_image, read_mask, write_grey
 from getam.data.saliency.background import background_saliency, border_saliency
 from getam.data.saliency.network import check_file, network_saliency, uses_gpu
@@ -110,7 +110,7 @@ def make_saliency(
     for split in ["*"] if is_new else splits:
         for manifest in folder.glob(_manifest(split)):
             manifest.unlink()
-    done = reusable_outputs(folder, made_with, ".png")
+    done = reusable_outputs(folder, made_with, ".png") - _remove_maps_of_other_images(dataset, splits, folder)
     if sources:
         # Copying maps takes less time than checking whether the originals have changed.
         done = set()
@@ -144,6 +144,25 @@ def _processes(settings: SaliencySettings, workers: int, device: str) -> int:
 
 def _manifest(split: str) -> str:
     return f"complete-{split}.json"
+
+
+def _remove_maps_of_other_images(dataset: DataSet, splits: list[str], folder: Path) -> set[str]:
+    """Removes the maps of splits that were prepared from other data since, and returns their names.
+
+    data-<split>.json has the sha256 of the description of the split, so that one split says nothing about another.
+    """
+    removed = set()
+    for split in map(dataset.split, splits):
+        note = folder / f"data-{split.name}.json"
+        description = description_of(dataset, split.name)
+        now = {"dataset": dataset.name, "description_sha256": provenance.file_digest(description)}
+        if note.is_file() and read_json(note) != now:
+            removed |= {f"{name}.png" for name in split.ids}
+            (folder / _manifest(split.name)).unlink(missing_ok=True)
+        for name in removed:
+            (folder / name).unlink(missing_ok=True)
+        write_json(note, now)
+    return removed
 
 
 def _photographs(dataset: DataSet, splits: list[str]) -> dict[str, Path]:
@@ -190,7 +209,7 @@ def find_maps(folder: Path, ids: list[str]) -> dict[str, Path]:
 
 
 def _made_with(dataset: DataSet, settings: SaliencySettings) -> dict[str, object]:
-    """Everything that a map depends on except its image, so that maps of other splits stay valid."""
+    """Everything that a map depends on except its image."""
     described, versions = asdict(settings), provenance.versions(*_LIBRARIES)
     if settings.source in MODELS:
         # The weights count, not where they are.
@@ -202,7 +221,6 @@ def _made_with(dataset: DataSet, settings: SaliencySettings) -> dict[str, object
     return {
         "dataset": dataset.name,
         "settings": described,
-        "data_sha256": provenance.file_digest(dataset.folder / DESCRIPTION),
         "code_sha256": provenance.step_digest("getam.data.saliency.maps"),
         "versions": versions,
     }

@@ -235,6 +235,19 @@ def test_resumes(dataset, tmp_path):
     assert kept.read_bytes() != content
 
 
+def test_maps_of_other_images_are_stale_split_by_split(dataset, tmp_path):
+    run(dataset, tmp_path / "maps", "val", "test", source="border")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "maps").glob("*.png")}
+    redrawn = shapes.prepare(dataset.folder, ShapesSettings(train=1, val=3, test=1, seed=5))
+    run(redrawn, tmp_path / "maps", "val", source="border")
+    after = {path.name: path.read_bytes() for path in (tmp_path / "maps").glob("*.png")}
+    assert before.keys() == after.keys()
+    assert {name for name in before if before[name] == after[name]} == {"test_00000.png"}
+    # The split that was not asked for has noted its images, and is found stale when it is.
+    run(redrawn, tmp_path / "maps", "test", source="border")
+    assert (tmp_path / "maps" / "test_00000.png").read_bytes() != before["test_00000.png"]
+
+
 def test_a_folder_with_other_pictures_is_left_alone(dataset, tmp_path):
     write_grey(tmp_path / "mine" / "holiday.png", np.zeros((2, 2), np.uint8))
     with pytest.raises(ValueError, match="holds .png files that this command has not made"):

@@ -390,7 +390,13 @@ def test_paths_with_spaces(tmp_path, small_workflow):
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there(tmp_path, small_workflow):
+    """It is found before the first job; without that check, when the training begins."""
     small_workflow |= {"device": "cuda", "experiments": {"shapes": small_workflow["experiments"]["shapes"]}}
+    output = run(tmp_path, small_workflow, status=1)
+    assert "This machine cannot run what was asked for (--config preflight=false skips this check)" in output
+    assert re.search(r"^\d+ jobs need a GPU, and (there is no nvidia-smi|torch is built without CUDA)", output, re.M)
+    assert not list(tmp_path.glob("res*/*"))
+    small_workflow |= {"preflight": False}
     output = run(tmp_path, small_workflow, "--retries", 0, status=1)
     assert "getam: error: device: GPU 0 is asked for" in output
     assert "auto and cpu do without" in output

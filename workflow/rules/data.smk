@@ -32,7 +32,7 @@ rule fetch:
     log:
         "<results>/logs/fetch/{file}.log",
     priority: 100
-    retries: 3
+    retries: 0 # `getam fetch` itself tries again, and goes on where it was
     params:
         name=lambda wildcards: FILES[wildcards.file],
         folder=subpath(output[0], parent=True),

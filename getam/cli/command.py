@@ -55,13 +55,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _run(arguments: list[str]) -> None:
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options of a command; `options.run(options)` runs it. Exits with a message if they are wrong."""
     parser = argparse.ArgumentParser(prog="getam", description="GETAM: segmentation from image-level labels.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     # Importing all verbs takes seconds, so only the requested one is imported.
     for verb in arguments[:1] if arguments[:1] and arguments[0] in _VERBS else _VERBS:
         import_module(f"getam.cli.{verb}").add(commands)
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def _run(arguments: list[str]) -> None:
+    options = parse(arguments)
     logging.basicConfig(level=logging.INFO, format="getam: %(message)s", stream=sys.stderr)
     for verbose in ("PIL", "matplotlib", "timm"):
         logging.getLogger(verbose).setLevel(logging.WARNING)

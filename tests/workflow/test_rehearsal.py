@@ -1,4 +1,4 @@
-"""The main target from an empty folder, with every host played on loopback: fetch to table, through drops and refusals."""
+"""The main target from an empty folder, every host played on loopback: fetch to table, through drops and refusals."""
 
 import csv
 import os
@@ -33,7 +33,7 @@ SMALL = {
 
 @pytest.fixture
 def rehearsal(tmp_path):
-    """Runs a target: a function of the command's arguments that returns its output."""
+    """Runs a target: a function of its name and of options that returns the output."""
     source, folder = tmp_path / "source", tmp_path / "work"
     source.mkdir()
     folder.mkdir()
@@ -50,8 +50,8 @@ def rehearsal(tmp_path):
         own = {**environment(), "GETAM_LOOPBACK": str(server.server_port)}
         own["PYTHONPATH"] = os.pathsep.join([str(ROOT / "tests" / "helpers" / "loopback"), own["PYTHONPATH"]])
 
-        def run(*arguments: str) -> str:
-            asked = command("--cores", 2, "--configfile", "small.yaml", *arguments, source=source)
+        def run(target: str, *options: str) -> str:
+            asked = command("--cores", 2, "--configfile", "small.yaml", *options, "--", target, source=source)
             done = subprocess.run(asked, cwd=folder, env=own, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stdout + done.stderr
             return done.stdout + done.stderr
@@ -84,7 +84,7 @@ def test_the_main_target_from_an_empty_folder(rehearsal):
     assert "Nothing to be done" in rehearsal(TARGET)
 
     # Other maps: those of before stay, the network is trained again, and the table says so.
-    rehearsal("--config", "saliency_source=pfan", "--", ROW)
+    rehearsal(ROW, "--config", "saliency_source=pfan")
     assert [row["saliency"] for row in table(folder / ROW)] == ["pfan"]
     maps = folder / "resources" / "saliency" / "voc"
     assert sorted(path.name for path in maps.iterdir()) == ["authors", "pfan"]

@@ -6,6 +6,8 @@
 #   snakemake results/paper.csv                      every number of the paper
 #   snakemake results/report.html                    the page: the tables of `report` (config/config.yaml)
 #   snakemake --configfile config/demo.yaml          the drawn data set, in minutes
+from os import PathLike
+
 from snakemake.common.configfile import load_configfile
 from snakemake.utils import min_version, update_config
 
@@ -13,19 +15,25 @@ min_version("9.20")
 
 
 # Not workflow.basedir: that is the user's own workflow where this one is used as a module.
-HERE = str(workflow.current_basedir)
+HERE = workflow.current_basedir
 
 
-configfile: f"{HERE}/config/config.yaml"
-configfile: f"{HERE}/config/recipes.yaml"
-configfile: f"{HERE}/config/experiments.yaml"
-configfile: f"{HERE}/config/paper.yaml"
+def own(path):
+    """The path of a file of this workflow; where it comes from a git host, Snakemake puts a copy into its cache."""
+    file = HERE.join(path)
+    return str(file) if isinstance(HERE, PathLike) else workflow.sourcecache.get_path(file)
+
+
+configfile: own("config/config.yaml")
+configfile: own("config/recipes.yaml")
+configfile: own("config/experiments.yaml")
+configfile: own("config/paper.yaml")
 
 
 # Snakemake skips these files where a module is given a `config:`, which then names only the settings that differ.
 defaults = {}
 for name in ("config", "recipes", "experiments", "paper"):
-    update_config(defaults, load_configfile(f"{HERE}/config/{name}.yaml"))
+    update_config(defaults, load_configfile(own(f"config/{name}.yaml")))
 update_config(defaults, config)
 config.update(defaults)
 

@@ -33,10 +33,11 @@ if isinstance(config.get("seeds"), list):
     # Lists on the command line (--config 'seeds=[0,1]') arrive as strings.
     config["seeds"] = [int(seed) if str(seed).isdecimal() else seed for seed in config["seeds"]]
 
-REGISTRY = f"{HERE}/config/archives.yaml"
+REGISTRY = own("config/archives.yaml")
 ARCHIVES = yaml.safe_load(Path(REGISTRY).read_text())
+SCHEMAS = [Path(own(f"workflow/schemas/{name}.schema.yaml")) for name in ("config", "experiment")]
 try:
-    check_configuration(config, Path(HERE, "workflow", "schemas"), ARCHIVES)
+    check_configuration(config, SCHEMAS[0].parent, ARCHIVES)
 except ValueError as error:
     raise WorkflowError(str(error)) from None
 
@@ -121,8 +122,7 @@ def verify(path):
 
 def digest_of(*names):
     """sha256 of files in workflow/scripts. Snakemake itself would rerun what uses a script that is only touched."""
-    folder = Path(HERE) / "workflow" / "scripts"
-    return hashlib.sha256(b"".join((folder / name).read_bytes() for name in names)).hexdigest()
+    return hashlib.sha256(b"".join(Path(own(f"workflow/scripts/{name}")).read_bytes() for name in names)).hexdigest()
 
 
 def uncompared(value):

@@ -6,8 +6,6 @@
 #   snakemake results/paper.csv                      every number of the paper
 #   snakemake results/report.html                    the page: the tables of `report` (config/config.yaml)
 #   snakemake --configfile config/demo.yaml          the drawn data set, in minutes
-from os import PathLike
-
 from snakemake.common.configfile import load_configfile
 from snakemake.utils import min_version, update_config
 
@@ -18,10 +16,7 @@ min_version("9.20")
 HERE = workflow.current_basedir
 
 
-def own(path):
-    """The path of a file of this workflow; where it comes from a git host, Snakemake puts a copy into its cache."""
-    file = HERE.join(path)
-    return str(file) if isinstance(HERE, PathLike) else workflow.sourcecache.get_path(file)
+include: "workflow/helpers/own.smk"
 
 
 configfile: own("config/config.yaml")

@@ -41,7 +41,7 @@ def add(commands) -> None:
         nargs="?",
         const="",
         metavar="REQUEST",
-        help="discard what this training has left and train from the beginning; repeated with the same REQUEST it resumes",
+        help="discard what this training has left and train from the beginning; with the same REQUEST again, resume",
     )
     parser.add_argument("--workers", type=not_negative, help="processes that prepare images; 0: this one does")
     parser.set_defaults(run=_run)

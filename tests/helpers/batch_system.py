@@ -1,8 +1,8 @@
 """A stand-in for PBS, LSF and Grid Engine: their commands for submitting and asking, on this machine.
 
-Called as `batch_system.py SYSTEM STATE COMMAND WORDS...`; STATE is the folder of its notes. It takes the options that profiles/ uses
-and refuses others, gives a job no variable that the options do not give, and answers in the form of each system. Where STATE has a
-file `kill` with the name of a rule, the next job of that rule is ended before it does anything.
+Called as `batch_system.py SYSTEM STATE COMMAND WORDS...`; STATE is the folder of its notes. It takes the options that
+profiles/ uses and refuses others, gives a job no variable that the options do not give, and answers in the form of each
+system. Where STATE has a file `kill` with the name of a rule, the next job of that rule is ended before it begins.
 """
 
 import json

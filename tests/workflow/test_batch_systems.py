@@ -11,8 +11,12 @@ from tests.helpers import batch_system
 from tests.helpers.small_workflow import ROOT, snakemake
 
 pytest.importorskip("snakemake_executor_plugin_cluster_generic")
-COMMANDS = {"pbs": ("qsub", "qstat", "qdel"), "lsf": ("bsub", "bjobs", "bkill"), "sge": ("qsub", "qstat", "qacct", "qdel")}
-JOBS = dict.fromkeys(("train", "predict", "refine"), {"threads": 2, "mem_mb": 3000, "runtime": 90})
+COMMANDS = {
+    "pbs": ("qsub", "qstat", "qdel"),
+    "lsf": ("bsub", "bjobs", "bkill"),
+    "sge": ("qsub", "qstat", "qacct", "qdel"),
+}
+JOBS = {name: {"threads": 2, "mem_mb": 3000, "runtime": 90} for name in ("train", "predict", "refine")}
 # The options of the job `train`: two cores, 3000 MB, 90 minutes, no GPU.
 EXPECTED = {
     "pbs": [["-N", "train"], ["-l", "select=1:ncpus=2:mem=3000mb:ngpus=0"], ["-l", "walltime=5400"]],
@@ -35,7 +39,9 @@ def cluster(request, tmp_path, monkeypatch):
     programs.mkdir()
     for name in COMMANDS[system]:
         program = programs / name
-        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{batch_system.__file__}" {system} "{state}" {name} "$@"\n')
+        program.write_text(
+            f'#!/bin/sh\nexec "{sys.executable}" "{batch_system.__file__}" {system} "{state}" {name} "$@"\n'
+        )
         program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
     return system, state
@@ -45,7 +51,14 @@ def submitted(folder, cluster, own, *arguments, **options):
     """The output of Snakemake, and the options of each job that it has submitted."""
     system, state = cluster
     (folder / "own.yaml").write_text(yaml.safe_dump(own))
-    words = ("--workflow-profile", ROOT / "profiles" / system, "--latency-wait", 5, "--seconds-between-status-checks", 1)
+    words = (
+        "--workflow-profile",
+        ROOT / "profiles" / system,
+        "--latency-wait",
+        5,
+        "--seconds-between-status-checks",
+        1,
+    )
     output = snakemake(folder, *words, "--configfile", "own.yaml", *arguments, **options)
     return output, [json.loads(path.read_text()) for path in sorted(state.glob("*.json"))]
 
@@ -57,7 +70,7 @@ def names(jobs):
 def settings(small_workflow, device):
     """One training in one phase."""
     entry = small_workflow["experiments"]["shapes"]
-    joint_only = {**entry, "training": {**entry["training"], "classification": 0}}
+    joint_only = {**entry, "training": {**entry["training"], "classification": 0, "epochs": 1}}
     return {**small_workflow, "seeds": [0], "experiments": {"shapes": joint_only}, "jobs": JOBS, "device": device}
 
 

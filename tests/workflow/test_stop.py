@@ -37,18 +37,25 @@ def long_training(small_workflow):
     }
 
 
-def wait_for(happened, process, seconds=150):
+def wait_for_steps(run, count, process, seconds=150):
+    """Until the history shows more than `count` steps."""
     deadline = time.monotonic() + seconds
-    while not happened():
+    while steps(run) <= count:
         assert process.poll() is None, "Snakemake has ended"
-        assert time.monotonic() < deadline, "nothing happened"
+        assert time.monotonic() < deadline, "training has not begun"
         time.sleep(0.05)
+
+
+def steps(run):
+    with suppress(FileNotFoundError, ValueError):
+        return int((run / "history.csv").read_text().splitlines()[-1].split(",")[0])
+    return 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_training_that_is_stopped_saves_its_state(tmp_path, small_workflow, number):
-    """This test is the container's first process: it signals the group, and what is left when Snakemake ends is killed."""
+    """This test is the first process of a container: it signals the group, and kills what is left after Snakemake."""
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(long_training(small_workflow)))
     run, log = tmp_path / "results/demo/experiments/shapes", tmp_path / "results/demo/logs/train/shapes.log"
     before = 0
@@ -65,7 +72,7 @@ def test_a_training_that_is_stopped_saves_its_state(tmp_path, small_workflow, nu
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
         try:
-            wait_for(lambda: steps(run) > before + 4, process)
+            wait_for_steps(run, before + 4, process)
             os.killpg(process.pid, number)
             assert process.wait(timeout=60) != 0
         finally:
@@ -77,10 +84,3 @@ def test_a_training_that_is_stopped_saves_its_state(tmp_path, small_workflow, nu
         assert done > before
         assert (f"resumed after {before} of" in said) == (before > 0)
         before = done
-
-
-def steps(run):
-    """Steps that the history shows."""
-    with suppress(FileNotFoundError, ValueError):
-        return int((run / "history.csv").read_text().splitlines()[-1].split(",")[0])
-    return 0

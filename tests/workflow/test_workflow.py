@@ -298,7 +298,19 @@ def test_the_digests_of_a_rule_cover_its_script(path):
 PLAIN = {"threads", "wildcards.split", "wildcards.score", "wildcards.run"} | {
     f"params.{name}"
     for name in (
-        *("again", "batch", "device", "discard", "first_phase", "kind", "manifests", "name", "only", "options", "program"),
+        *(
+            "again",
+            "batch",
+            "device",
+            "discard",
+            "first_phase",
+            "kind",
+            "manifests",
+            "name",
+            "only",
+            "options",
+            "program",
+        ),
         *("shard", "splits", "verify", "what"),
     )
 }
@@ -396,7 +408,9 @@ FORCED = [
 ]
 
 
-@pytest.mark.parametrize(("words", "expected"), FORCED, ids=lambda value: "-".join(value) if isinstance(value, tuple) else str(value))
+@pytest.mark.parametrize(
+    ("words", "expected"), FORCED, ids=lambda value: "-".join(value) if isinstance(value, tuple) else str(value)
+)
 def test_what_is_trained_again(tmp_path, words, expected):
     """A training is taken for finished or resumed, unless its rule, its output or its first phase is forced."""
     target = "results/experiments/voc_deit/val/iou.csv"

@@ -1,7 +1,8 @@
 # make setup: everything into .venv        make demo: the synthetic data set   make test: the tests
 # make lint: style                         make lock: renew the pins           make sanitize: memory errors of the lattice
 # make audit: known vulnerabilities        make image: the container           make shell: a shell in it
-# make sif: the container for Apptainer    make schemas: the JSON schema of an experiment
+# make check: a few seconds of its code    make sif: the container for Apptainer
+# make schemas: the JSON schema of an experiment
 PYTHON ?= python3
 # locked: torch by its hash, on Linux with CUDA; any: the build that pip is configured for (envs/install.sh).
 TORCH ?= any
@@ -10,13 +11,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := results/demo
 
-# DOCKER=podman works too. On a machine without a GPU: make shell GPUS=
+# DOCKER=podman works too. On a machine without a GPU: make shell GPUS=, make check GPUS=. Outside the image: make check IMAGE=
 DOCKER ?= docker
 IMAGE ?= getam
 GPUS ?= --gpus all
 IMAGE_ARGUMENTS ?=
 
-.PHONY: setup demo test lint sanitize schemas audit image shell sif lock clean
+.PHONY: setup demo test lint sanitize schemas audit image check shell sif lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -74,9 +75,14 @@ image:
 	$(DOCKER) build --file docker/Dockerfile --tag $(IMAGE) $(IMAGE_ARGUMENTS) \
 	  --build-arg COMMIT="$$(git rev-parse HEAD)$$(git diff --quiet HEAD || echo -changed)" .
 
+# Without network, with a read-only root, as this user: what a run has at least. With IMAGE= in .venv.
+check: $(if $(IMAGE),,setup)
+	$(if $(IMAGE),$(DOCKER) run --rm $(GPUS) --network none --read-only --tmpfs /tmp:exec --user "$$(id -u):$$(id -g)" \
+	  --entrypoint python $(IMAGE) /opt/getam/check.py,$(BIN)/python docker/check.py)
+
 shell:
 	$(DOCKER) run --rm --interactive --tty $(GPUS) --ipc=host --user "$$(id -u):$$(id -g)" --volume "$(CURDIR):/work" \
-	  --entrypoint bash $(IMAGE)
+	  --entrypoint tini $(IMAGE) -s -- bash
 
 sif:
 	mkdir -p resources

@@ -14,19 +14,22 @@ min_version("9.20")
 
 
 # Not workflow.basedir: that is the user's own workflow where this one is used as a module.
-HERE = str(workflow.current_basedir)
+HERE = workflow.current_basedir
 
 
-configfile: f"{HERE}/config/config.yaml"
-configfile: f"{HERE}/config/recipes.yaml"
-configfile: f"{HERE}/config/experiments.yaml"
-configfile: f"{HERE}/config/paper.yaml"
+include: "workflow/helpers/own.smk"
+
+
+configfile: own("config/config.yaml")
+configfile: own("config/recipes.yaml")
+configfile: own("config/experiments.yaml")
+configfile: own("config/paper.yaml")
 
 
 # Snakemake skips these files where a module is given a `config:`, which then names only the settings that differ.
 defaults = {}
 for name in ("config", "recipes", "experiments", "paper"):
-    update_config(defaults, load_configfile(f"{HERE}/config/{name}.yaml"))
+    update_config(defaults, load_configfile(own(f"config/{name}.yaml")))
 update_config(defaults, config)
 config.update(defaults)
 
@@ -38,7 +41,6 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/helpers/preflight.smk"
 
 
 onstart:
@@ -58,4 +60,3 @@ include: "workflow/rules/predict.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/report.smk"
-include: "workflow/helpers/archives.smk"

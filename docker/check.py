@@ -1,4 +1,4 @@
-"""The image's health check: all that computes is there, and maps of a small network come out of it."""
+"""`make check`: all that computes is there, and maps of a small network come out of it."""
 
 import torch
 

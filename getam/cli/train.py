@@ -36,6 +36,13 @@ def add(commands) -> None:
     )
     add_settings(parser)
     add_device(parser)
+    parser.add_argument(
+        "--again",
+        nargs="?",
+        const="",
+        metavar="REQUEST",
+        help="discard what this training has left and train from the beginning; with the same REQUEST again, resume",
+    )
     parser.add_argument("--workers", type=not_negative, help="processes that prepare images; 0: this one does")
     parser.set_defaults(run=_run)
 
@@ -46,6 +53,6 @@ def _run(options: argparse.Namespace) -> None:
     experiment = load_experiment(options.experiment, dict(options.set))
     where = (options.output, options.device, options.workers)
     if options.only_first_phase:
-        print(train_first_phase(experiment, *where))
+        print(train_first_phase(experiment, *where, options.again))
     else:
-        print(train(experiment, *where, options.first_phase))
+        print(train(experiment, *where, options.first_phase, options.again))

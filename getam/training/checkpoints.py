@@ -9,6 +9,7 @@ import io
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,13 @@ class Checkpoints:
             if int(path.stem) > step:
                 path.unlink()
 
+    def discard(self) -> None:
+        """Removes the checkpoints of this identity, also those that were set aside."""
+        for path in (*self._files(), *self._previous.glob("[0-9]*.pt")):
+            with suppress(CheckpointError):  # of another identity
+                read_checkpoint(path, self._identity)
+                path.unlink()
+
     def remove(self) -> None:
         """Removes all checkpoints, and the folder if nothing else is in it."""
         self.remove_after(-1)
@@ -132,6 +140,7 @@ def read_checkpoint(path: Path, identity: Mapping[str, str]) -> dict[str, Any]:
 
 # Links to the results that are not declared to Snakemake, which removes the outputs of jobs that seem incomplete.
 _LINKS = "finished"
+_REQUEST = ".again"  # the request that the training was last discarded for
 
 
 class FinishedTraining:
@@ -179,6 +188,13 @@ class FinishedTraining:
         for name in self._names:
             _link(self._folder / name, self._links / name)
 
+    def discard(self) -> None:
+        """Removes the result of this identity everywhere, so that `exists` is false."""
+        for place in (self._folder, self._links, self._previous):
+            if self._is_mine(place / self.result.name):
+                for name in self._names:
+                    (place / name).unlink(missing_ok=True)
+
     def set_aside(self) -> bool:
         """Moves the result of another identity to `previous`, as another training begins; whether there was one."""
         found = False
@@ -195,6 +211,27 @@ class FinishedTraining:
     def forget_previous(self) -> None:
         """Removes what was set aside: the new result exists."""
         shutil.rmtree(self._previous, ignore_errors=True)
+
+
+def discard_training(finished: FinishedTraining, request: str) -> bool:
+    """Removes the result and the checkpoints of a training, once for each request.
+
+    Args:
+        request: names the request. A repeated one removes nothing: the training that it has begun resumes. Empty: never
+            the same.
+
+    Returns:
+        whether they were removed.
+    """
+    folder = finished.result.parent
+    note = folder / _REQUEST
+    if request and note.is_file() and note.read_text(encoding="utf-8") == request:
+        return False
+    finished.discard()
+    Checkpoints(folder, finished.identity).discard()
+    with written(note) as unfinished:
+        unfinished.write_text(request, encoding="utf-8")
+    return True
 
 
 def _link(source: Path, target: Path) -> None:

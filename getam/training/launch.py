@@ -17,7 +17,7 @@ from getam.config.first_phase import FIRST_PHASE, first_phase_of
 from getam.data.dataset import DataSet, Split, open_dataset
 from getam.data.digests import training_data_digests
 from getam.models.runtime import tf32_allowed
-from getam.training.checkpoints import PREVIOUS, FinishedTraining
+from getam.training.checkpoints import PREVIOUS, FinishedTraining, discard_training
 from getam.training.distributed import exclusive, replica
 from getam.training.trainer import FirstPhase, Trainer
 from getam.utils import provenance
@@ -31,6 +31,7 @@ def train(
     device: str = "auto",
     workers: int | None = None,
     first_phase: Path | None = None,
+    again: str | None = None,
 ) -> Path:
     """Trains a network, or resumes an interrupted training, and returns the path of its weights.
 
@@ -44,6 +45,8 @@ def train(
         workers: processes that prepare images; None: as many as fit the machine.
         first_phase: folder that `train_first_phase` has written for this experiment, or for one with the same first
             phase: training continues from there, with the same result. None: both phases are trained here.
+        again: discard the weights and checkpoints of this training first, and train from the beginning. The text names
+            the request: the next call with the same text resumes instead. Empty: discard at every call.
 
     Raises:
         FileNotFoundError: an image or a saliency map is missing; before anything is trained.
@@ -52,10 +55,16 @@ def train(
         Interrupted: by SIGTERM or Ctrl-C; the state is saved.
         MemoryError: names the settings to lower.
     """
-    return _train(experiment, folder, device, workers, WEIGHTS, first_phase)
+    return _train(experiment, folder, device, workers, WEIGHTS, first_phase, again)
 
 
-def train_first_phase(experiment: Experiment, folder: Path, device: str = "auto", workers: int | None = None) -> Path:
+def train_first_phase(
+    experiment: Experiment,
+    folder: Path,
+    device: str = "auto",
+    workers: int | None = None,
+    again: str | None = None,
+) -> Path:
     """Trains the first phase alone and returns the path of its state; otherwise as `train`.
 
     Experiments with the same `getam.config.first_phase.first_phase_of` can continue from it.
@@ -66,7 +75,7 @@ def train_first_phase(experiment: Experiment, folder: Path, device: str = "auto"
     phase = first_phase_of(experiment)
     if phase is None:
         raise ValueError("training.classification is 0: there is no first phase")
-    return _train(phase, folder, device, workers, FIRST_PHASE, None)
+    return _train(phase, folder, device, workers, FIRST_PHASE, None, again)
 
 
 def _train(
@@ -76,6 +85,7 @@ def _train(
     workers: int | None,
     result: str,
     first_phase: Path | None,
+    again: str | None,
 ) -> Path:
     dataset = open_dataset(experiment.data.dataset)
     split = dataset.split(experiment.data.split)
@@ -84,6 +94,10 @@ def _train(
         finished = FinishedTraining(folder, result, identity)
         precision = tf32_allowed(experiment.training.precision)
         with exclusive(folder, this), _explaining_lack_of_memory(experiment.training), precision:
+            if again is not None:
+                if this.is_main and discard_training(finished, again):
+                    _log.warning("what this training has left in %s is discarded: it is to be trained again", folder)
+                this.barrier()
             if finished.exists(restore=this.is_main):
                 _log.info("%s is there already, from these settings, data and code", finished.result)
                 return finished.result

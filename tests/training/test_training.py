@@ -114,6 +114,30 @@ def test_what_is_trained_already_is_left_alone(uninterrupted, small_experiment, 
     assert "is there already" in caplog.text
 
 
+def test_trained_again_on_request(uninterrupted, small_experiment, tmp_path, monkeypatch, caplog):
+    """The same request resumes what it has begun; a request without a name always starts from the beginning."""
+    caplog.set_level("INFO")
+    folder, experiment = tmp_path / "run", load_experiment(small_experiment)
+    shutil.copytree(uninterrupted, folder)
+
+    def interrupted(step, **options):
+        with monkeypatch.context() as patch:
+            interrupt_at(patch, step)
+            with pytest.raises(Interrupted, match=f"interrupted after {step + 1} of {STEPS} steps"):
+                train(experiment, folder, workers=0, **options)
+
+    interrupted(7, again="first")
+    assert not (folder / "weights.safetensors").exists()
+    train(experiment, folder, workers=0, again="first")
+    assert "resumed after 8 of 24 steps" in caplog.text
+    assert_same_weights(uninterrupted, folder)
+    written = (folder / "weights.safetensors").stat().st_mtime_ns
+    train(experiment, folder, workers=0, again="first")
+    assert (folder / "weights.safetensors").stat().st_mtime_ns == written
+    for request in ("second", "", ""):
+        interrupted(0, again=request)
+
+
 @pytest.mark.parametrize("step", [0, 1, 7, FIRST_JOINT - 1, FIRST_JOINT, FIRST_JOINT + 1, 17, STEPS - 1])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_run_goes_on_bit_for_bit(uninterrupted, small_experiment, tmp_path, monkeypatch, step, number):

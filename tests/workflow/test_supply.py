@@ -5,6 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -86,3 +88,26 @@ def test_actions_are_pinned_by_their_commits(path):
     used = [step["uses"] for job in jobs for step in job["steps"] if "uses" in step]
     assert used
     assert [action for action in used if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", action)] == []
+
+
+def test_every_workflow_has_the_same_version_of_an_action():
+    used = {}
+    for path in workflow_files():
+        for action, pin in re.findall(r"uses: (\S+)@(\S+ # v\S+)", path.read_text()):
+            used.setdefault(action, set()).add(pin)
+    assert len(used) >= 4
+    assert {action: pins for action, pins in used.items() if len(pins) > 1} == {}
+
+
+def test_one_version_everywhere():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"]
+    changes = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[1]
+    assert citation == changes == project == version("getam")
+
+
+def test_the_check_of_the_image_passes_here():
+    """`make check IMAGE=` runs it with the packages of .venv."""
+    done = subprocess.run([sys.executable, "docker/check.py"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("maps and the lattice are there\n")

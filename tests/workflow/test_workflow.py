@@ -359,7 +359,19 @@ def test_the_digests_of_a_rule_cover_its_script(path):
 PLAIN = {"threads", "wildcards.split", "wildcards.score", "wildcards.run"} | {
     f"params.{name}"
     for name in (
-        *("batch", "device", "discard", "first_phase", "kind", "manifests", "name", "only", "options", "program"),
+        *(
+            "again",
+            "batch",
+            "device",
+            "discard",
+            "first_phase",
+            "kind",
+            "manifests",
+            "name",
+            "only",
+            "options",
+            "program",
+        ),
         *("shard", "splits", "verify", "what"),
     )
 }
@@ -450,3 +462,39 @@ def trainers(folder):
         except OSError:
             continue
     return found
+
+
+FORCED = [
+    ((), 0),
+    (("--forcerun", "prepare"), 0),
+    (("--forcerun", "train"), 1),
+    (("--forcerun", "results/experiments/voc_deit/weights.safetensors"), 1),
+    (("--forcerun", "train_first_phase"), 2),
+    (("--forceall",), 2),
+    (("--force",), 0),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"), FORCED, ids=lambda value: "-".join(value) if isinstance(value, tuple) else str(value)
+)
+def test_what_is_trained_again(tmp_path, words, expected):
+    """A training is taken for finished or resumed, unless its rule, its output or its first phase is forced."""
+    target = "results/experiments/voc_deit/val/iou.csv"
+    output = snakemake(tmp_path, "--dry-run", "-p", *words, "--", target)
+    trainings = [line for line in output.splitlines() if "getam train" in line]
+    assert len(trainings) == 2
+    assert sum(bool(re.search(r" --again [0-9a-f]{32} ", line)) for line in trainings) == expected
+
+
+@pytest.mark.slow
+def test_a_forced_training_trains(tmp_path, small_workflow):
+    small_workflow |= {"seeds": [0]}
+    weights = "results/demo/experiments/shapes/weights.safetensors"
+    run(tmp_path, small_workflow, weights)
+    first = (tmp_path / weights).read_bytes()
+    assert rules(run(tmp_path, small_workflow, "--forcerun", "train", "--", weights)) == {"train"}
+    log = (tmp_path / "results/demo/logs/train/shapes.log").read_text()
+    assert "is discarded: it is to be trained again" in log
+    assert "is there already" not in log
+    assert (tmp_path / weights).read_bytes() == first

@@ -1,8 +1,37 @@
 # Helpers of rules/train.smk.
+import uuid
+
 from getam.config.entries import first_phase_of_run
 
 TRAINED = rf"(?!({'|'.join(map(re.escape, RELEASED)) or '$'})\b)\w+(-seed\d+)?"
 PROGRAM = f"torchrun --standalone --nproc-per-node {config['gpus']} -m getam.cli" if config["gpus"] > 1 else "getam"
+# The request of this call of Snakemake, and the files that it forces, with bars between them. A job of a cluster is a call of its own,
+# with --force for every job, and knows by this variable alone what the user has forced.
+FORCED = "GETAM_FORCED"
+if workflow.is_main_process:
+    os.environ[FORCED] = uuid.uuid4().hex
+else:
+    os.environ.setdefault(FORCED, "")
+
+
+def again(*names):
+    """A param: `--again` if --forcerun, --force or --forceall name one of these rules, its output or its first phase.
+
+    Otherwise Snakemake reruns a training because its inputs look newer or are back to earlier ones: a finished training
+    from the same settings, data and code is used again.
+    """
+
+    def of(wildcards, input, output):
+        if workflow.is_main_process:
+            settings = workflow.dag_settings
+            named = {*settings.forcerun, *(settings.targets if settings.forcetargets else ())}
+            mine = {*output, str(input.get("first_phase", "")), *(getattr(rules, name).rule.name for name in names)}
+            if settings.forceall or named & mine:
+                os.environ[FORCED] += f"|{output[0]}"
+        request, *forced = os.environ[FORCED].split("|")
+        return to_options({"again": request if output[0] in forced else None})
+
+    return of
 
 
 @cache

@@ -31,12 +31,12 @@ try:
 except (KeyError, OSError):  # OSError from Python 3.13
     os.environ.update(USER=f"uid{os.getuid()}")
 
-REGISTRY = f"{HERE}/config/archives.yaml"
+REGISTRY = own("config/archives.yaml")
 ARCHIVES = yaml.safe_load(Path(REGISTRY).read_text())
-SCHEMAS = Path(HERE, "workflow", "schemas")
-restore_types(config, SCHEMAS)
+SCHEMAS = [Path(own(f"workflow/schemas/{name}.schema.yaml")) for name in ("config", "experiment")]
+restore_types(config, SCHEMAS[0].parent)
 try:
-    check_configuration(config, SCHEMAS, ARCHIVES)
+    check_configuration(config, SCHEMAS[0].parent, ARCHIVES)
 except ValueError as error:
     raise WorkflowError(str(error)) from None
 
@@ -135,8 +135,7 @@ def verify(path):
 
 def digest_of(*names):
     """sha256 of files in workflow/scripts. Snakemake itself would rerun what uses a script that is only touched."""
-    folder = Path(HERE) / "workflow" / "scripts"
-    return hashlib.sha256(b"".join((folder / name).read_bytes() for name in names)).hexdigest()
+    return hashlib.sha256(b"".join(Path(own(f"workflow/scripts/{name}")).read_bytes() for name in names)).hexdigest()
 
 
 def uncompared(value):

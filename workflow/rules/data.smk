@@ -1,7 +1,9 @@
 # Archives are fetched, verified and unpacked; data sets are prepared from them (docs/data.md).
 
 
+include: "../helpers/archives.smk"
 include: "../helpers/data.smk"
+include: "../helpers/preflight.smk"
 
 
 localrules:
@@ -32,7 +34,7 @@ rule fetch:
     log:
         "<results>/logs/fetch/{file}.log",
     priority: 100
-    retries: 0 # `getam fetch` itself tries again, and goes on where it was
+    retries: 0  # `getam fetch` itself tries again, and goes on where it was
     params:
         name=lambda wildcards: FILES[wildcards.file],
         folder=subpath(output[0], parent=True),

@@ -4,11 +4,18 @@
 # The first phase is a rule of its own, because runs that differ only in their joint phase share it; its name is a digest
 # of the settings that it depends on (getam/config/first_phase.py).
 #
+# SIGTERM and Ctrl-C reach the whole group of processes (`docker stop`, a terminal, a cluster's wall time), and the trainer needs
+# time to save its state. So the shell waits for it (`trap`), is replaced by it (`exec`), and `tee` ignores the signal.
+#
 # Of a run's settings, `settings` of each rule are those that its results depend on; `experiment` are all of them, which
 # the command writes to experiment.yaml.
 
 
 include: "../helpers/train.smk"
+
+
+envvars:
+    FORCED,
 
 
 rule train_first_phase:
@@ -34,11 +41,12 @@ rule train_first_phase:
         program=uncompared(PROGRAM),
         device=uncompared(DEVICE),
         experiment=uncompared(experiment_of),
+        again=again("train_first_phase"),
         folder=subpath(output.state, parent=True),
         code=step_digest("getam.training.launch"),
     shell:
-        "{{ {params.verify} {params.program} train {params.experiment:q} --only-first-phase --device {params.device}"
-        " --output {params.folder:q}; }} 2>&1 | tee {log:q}"
+        "trap : INT TERM; {{ {params.verify} exec {params.program} train {params.experiment:q} --only-first-phase {params.again}"
+        " --device {params.device} --output {params.folder:q}; }} 2>&1 | (trap '' INT TERM; exec tee {log:q})"
 
 
 rule train:
@@ -67,12 +75,13 @@ rule train:
         device=uncompared(DEVICE),
         experiment=uncompared(experiment_of),
         first_phase=lambda wildcards, input: to_options({"first-phase": folder_of(input.first_phase)}),
+        again=again("train", "train_first_phase"),
         folder=subpath(output.weights, parent=True),
         settings=section("seed", "data", "network", "recipe", "maps", "training"),
         code=step_digest("getam.training.launch"),
     shell:
-        "{{ {params.verify} {params.program} train {params.experiment:q} {params.first_phase}"
-        " --device {params.device} --output {params.folder:q}; }} 2>&1 | tee {log:q}"
+        "trap : INT TERM; {{ {params.verify} exec {params.program} train {params.experiment:q} {params.first_phase} {params.again}"
+        " --device {params.device} --output {params.folder:q}; }} 2>&1 | (trap '' INT TERM; exec tee {log:q})"
 
 
 # The authors' weights in place of a training.

@@ -87,7 +87,7 @@ def _write_voc(path: Path, scale: Fraction) -> None:
     masks = [voc_mask_file(template) for template in known]
     with tarfile.open(path, "w") as tar:
         root = "VOCdevkit/VOC2012"
-        for name in sorted(sum(ids.values(), [])):
+        for name in sorted(name for part in ids.values() for name in part):
             template = known[_of(name)]
             _add(tar, f"{root}/JPEGImages/{name}.jpg", template.photograph)
             _add(tar, f"{root}/Annotations/{name}.xml", voc_annotation(template, name))

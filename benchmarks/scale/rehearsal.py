@@ -2,8 +2,8 @@
 
     python -m benchmarks.scale.rehearsal FOLDER --scales 1/16 1/4 1
 
-Generates archives of VOC 2012, SBD and COCO 2014 with small photographs below FOLDER, in the true layouts and, at scale 1,
-with the true numbers of files and annotations; then runs the ordinary commands, each in a process of its own, from
+Generates archives of VOC 2012, SBD and COCO 2014 with small photographs below FOLDER, in the true layouts and, at scale
+1, with the true numbers of files and annotations; then runs the ordinary commands, each in a process of its own, from
 `unpack` to the report. Writes benchmarks/results/scale-<scale>.csv.
 
 A rehearsal that was interrupted goes on: steps that are finished are not repeated. At scale 1 it needs about 10 GB and

@@ -8,6 +8,7 @@ crowds included. Images without instances are separate splits.
 """
 
 import json
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,10 +22,12 @@ from getam.constants import UNKNOWN
 from getam.data.dataset import DataSet, Split, begin_dataset, digest_of, pixel_digest, write_dataset
 from getam.data.images import write_mask
 from getam.utils.checks import check_choice
+from getam.utils.json_stream import read_object
 from getam.utils.parallel import map_unordered
 from getam.utils.progress import progress
 
 CROWD = ("class", "ignore")
+_KEPT = ("id", "iscrowd", "segmentation")
 _FARTHEST = 10  # outlines end within the image, but for rounding
 # (images with objects, images without) of the published annotations.
 COUNTS = {"train": (82081, 702), "val": (40137, 367)}
@@ -38,6 +41,40 @@ class Image:
     height: int
     width: int
     instances: tuple[dict, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An image whose instances are still in the file: of COCO's train, they would take two gigabytes of memory.
+
+    Attributes:
+        annotations: the file.
+        places: three numbers for each instance: its label, its first byte in the file, its number of bytes.
+    """
+
+    name: str
+    height: int
+    width: int
+    annotations: Path
+    places: array
+
+    def __len__(self) -> int:
+        return len(self.places) // 3
+
+    @property
+    def labels(self) -> list[int]:
+        """The label 1..C of each instance."""
+        return self.places[::3].tolist()
+
+    def read(self) -> Image:
+        """The image with its instances: `id`, `iscrowd` and `segmentation` as COCO has them, and `label`."""
+        instances = []
+        with self.annotations.open("rb") as file:
+            for label, start, length in zip(*(self.places[i::3] for i in range(3)), strict=True):
+                file.seek(start)
+                annotation = json.loads(file.read(length))
+                instances.append({**{key: annotation[key] for key in _KEPT}, "label": label})
+        return Image(self.name, self.height, self.width, tuple(instances))
 
 
 def prepare(
@@ -66,7 +103,6 @@ def prepare(
     splits, digests, classes = [], {}, None
     for name in COUNTS:
         path = root / "annotations" / f"instances_{name}2014.json"
-        # The annotations of one split are large: a function of its own frees them before the next are read.
         found, found_digests, names = _prepare_split(path, name, folder, crowd, subset, workers)
         if classes not in (None, names):
             raise ValueError(f"{path} has other categories than the other split")
@@ -82,8 +118,8 @@ def _prepare_split(
 ) -> tuple[list[Split], dict[str, str], tuple[str, ...]]:
     """Of one file of annotations: the splits with and without objects, the digests of their masks, the class names."""
     classes, images = read_instances(path)
-    chosen = {name: [image for image in images if image.instances]}
-    chosen[f"{name}_without_objects"] = [image for image in images if not image.instances]
+    chosen = {name: [image for image in images if len(image)]}
+    chosen[f"{name}_without_objects"] = [image for image in images if not len(image)]
     found = tuple(map(len, chosen.values()))
     if not subset and found != COUNTS[name]:
         raise ValueError(
@@ -105,10 +141,8 @@ def _prepare_split(
     return splits, digests, classes
 
 
-def read_instances(path: Path) -> tuple[tuple[str, ...], list[Image]]:
+def read_instances(path: Path) -> tuple[tuple[str, ...], list[Listed]]:
     """The class names, by ascending category id, and the images, by ascending image id.
-
-    Each instance keeps `id`, `iscrowd` and `segmentation` as COCO has them, and `label`, 1..C.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -116,19 +150,29 @@ def read_instances(path: Path) -> tuple[tuple[str, ...], list[Image]]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no annotations {path}; the root is the folder of train2014, val2014 and annotations")
+    places: dict[int, array] = defaultdict(lambda: array("q"))
+    found: list[tuple] = []
+
+    def note_annotation(annotation: dict, start: int, length: int) -> None:
+        for key in _KEPT:
+            annotation[key]  # a KeyError here, not in a worker
+        places[annotation["image_id"]].extend((annotation["category_id"], start, length))
+
+    def note_image(image: dict, start: int, length: int) -> None:
+        found.append((image["id"], Path(image["file_name"]).stem, image["height"], image["width"]))
+
     try:
-        content = json.loads(path.read_bytes())
+        content = read_object(path, {"annotations": note_annotation, "images": note_image})
+        _ = content["images"], content["annotations"]
         categories = sorted(content["categories"], key=lambda category: category["id"])
         label_of = {category["id"]: i + 1 for i, category in enumerate(categories)}
-        instances = defaultdict(list)
-        for annotation in content["annotations"]:
-            kept = {key: annotation[key] for key in ("id", "iscrowd", "segmentation")}
-            instances[annotation["image_id"]].append({**kept, "label": label_of[annotation["category_id"]]})
+        for of_image in places.values():
+            of_image[::3] = array("q", [label_of[category] for category in of_image[::3]])
         images = [
-            Image(Path(image["file_name"]).stem, image["height"], image["width"], tuple(instances.pop(image["id"], ())))
-            for image in sorted(content["images"], key=lambda image: image["id"])
+            Listed(name, height, width, path, places.pop(number, array("q")))
+            for number, name, height, width in sorted(found)
         ]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"{path} has no instances as COCO writes them: {error!r}") from error
     for what, values in (
         ("category id", [category["id"] for category in categories]),
@@ -138,15 +182,15 @@ def read_instances(path: Path) -> tuple[tuple[str, ...], list[Image]]:
         value, times = Counter(values).most_common(1)[0] if values else (None, 0)
         if times > 1:
             raise ValueError(f"{path} lists {what} {value!r} {times} times")
-    if instances:
-        raise ValueError(f"{path}: an annotation is of image {next(iter(instances))}, which is not listed")
+    if places:
+        raise ValueError(f"{path}: an annotation is of image {next(iter(places))}, which is not listed")
     return tuple(category["name"] for category in categories), images
 
 
-def image_labels(image: Image, num_classes: int) -> np.ndarray:
+def image_labels(image: Listed, num_classes: int) -> np.ndarray:
     """float32 (C,), 1 for each class of which the image has an instance or a crowd."""
     labels = np.zeros(num_classes, np.float32)
-    labels[[instance["label"] - 1 for instance in image.instances]] = 1
+    labels[[label - 1 for label in image.labels]] = 1
     return labels
 
 
@@ -198,12 +242,12 @@ def _check_polygons(polygons: list, side: int) -> None:
             raise ValueError(f"expected pairs of finite coordinates within {_FARTHEST} times the image's side")
 
 
-def _write_masks(images: list[Image], folder: Path, crowd: str, split: str, workers: int) -> str:
+def _write_masks(images: list[Listed], folder: Path, crowd: str, split: str, workers: int) -> str:
     jobs = map_unordered(partial(_write_mask, folder=folder, crowd=crowd), images, workers)
     return digest_of(dict(progress(jobs, total=len(images), desc=f"masks of {split}", unit="image")))
 
 
-def _write_mask(image: Image, folder: Path, crowd: str) -> tuple[str, str]:
-    mask = render_mask(image, crowd)
+def _write_mask(image: Listed, folder: Path, crowd: str) -> tuple[str, str]:
+    mask = render_mask(image.read(), crowd)
     write_mask(folder / f"{image.name}.png", mask)
     return image.name, pixel_digest(mask)

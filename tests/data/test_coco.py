@@ -1,6 +1,7 @@
 """COCO's instances to image-level labels and semantic masks."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from pycocotools.coco import COCO
 
 from getam.data import coco
 from getam.data.images import read_mask
+from getam.utils import json_stream
 from getam.utils.files import read_json
 
 HEIGHT, WIDTH = 40, 50
@@ -146,9 +148,9 @@ def test_real_masks_have_pycocotools_areas(photographs, capsys):
         number_of = {image["file_name"].removesuffix(".jpg"): i for i, image in reference.imgs.items()}
         labels = {category: i + 1 for i, category in enumerate(sorted(reference.cats))}
         for image in coco.read_instances(path)[1]:
-            mask = coco.render_mask(image)
+            mask = coco.render_mask(image.read())
             annotations = reference.imgToAnns[number_of[image.name]]
-            assert len(annotations) == len(image.instances)
+            assert len(annotations) == len(image)
             encoded = {a["id"]: reference.annToRLE(a) for a in annotations}
             covered = rle.area(rle.merge(list(encoded.values()))) if encoded else 0
             assert (mask > 0).sum() == covered
@@ -186,3 +188,30 @@ def test_runs_that_are_negative():
     image = coco.Image("a", 4, 5, ({"id": 7, "iscrowd": 1, "label": 1, "segmentation": outline},))
     with pytest.raises(ValueError, match="its runs are not whole numbers from 0"):
         coco.render_mask(image)
+
+
+def test_memory_does_not_grow_with_the_outlines(tmp_path, monkeypatch):
+    """COCO's train has 600,000 outlines, which took two gigabytes: only their places are kept."""
+    monkeypatch.setattr(json_stream, "_CHUNK", 2**14)
+
+    def peak(corners: int) -> int:
+        path = tmp_path / f"{corners}.json"
+        outline = [[0.25, 17.5] * corners]
+        annotations = [
+            {"id": i, "image_id": i % 50, "category_id": 1, "iscrowd": 0, "segmentation": outline} for i in range(500)
+        ]
+        images = [{"id": i, "file_name": f"{i}.jpg", "height": 30, "width": 30} for i in range(50)]
+        content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "a"}]}
+        path.write_text(json.dumps(content))
+        tracemalloc.start()
+        try:
+            found = coco.read_instances(path)[1]
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+            assert [len(image) for image in found] == [10] * 50
+            assert found[7].read().instances[3]["segmentation"] == outline
+
+    small, large = peak(3), peak(300)
+    assert (tmp_path / "300.json").stat().st_size > 1_500_000
+    assert large - small < 200_000

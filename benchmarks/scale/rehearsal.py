@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -28,8 +29,8 @@ from getam.utils.hardware import device_name
 _MEASURED = "measured.csv"
 
 
-def rehearse(folder: Path, scale: Fraction) -> list[dict[str, str]]:
-    """All steps of one scale; returns a row for each, those of an earlier call included."""
+def rehearse(folder: Path, scale: Fraction) -> Iterator[list[dict[str, str]]]:
+    """Runs the steps of one scale that are not finished; yields a row for each finished one, after every step."""
     archives = write_archives(folder / "archives", scale)
     (folder / CONFIGURATION).write_text(json.dumps(configuration(), indent=2))
     rows = _read(folder / _MEASURED)
@@ -39,7 +40,8 @@ def rehearse(folder: Path, scale: Fraction) -> list[dict[str, str]]:
             rows.append(_row(folder, scale, step))
             write_table(folder / _MEASURED, rows)
             print(" ".join(f"{key}={value}" for key, value in rows[-1].items()), flush=True)
-    return rows
+            yield rows
+    yield rows
 
 
 def _read(path: Path) -> list[dict[str, str]]:
@@ -77,20 +79,46 @@ def _environment() -> dict[str, str]:
 
 
 def compare(scales: list[Fraction]) -> list[dict[str, str]]:
-    """A row for each step: processor time for a thousand images and memory, at each scale."""
-    measured = {scale: {(row["data"], row["step"]): row for row in _read(_results(scale))} for scale in scales}
-    measured = {scale: rows for scale, rows in measured.items() if rows}
+    """A row for each step: its numbers at each scale, separated by slashes; `-` where it is not finished."""
+    measured = [{(row["data"], row["step"]): row for row in _read(_results(scale))} for scale in scales]
     rows = []
-    for data, step in next(iter(measured.values()), {}):
-        row = {"step": f"{data}: {step}"}
-        for scale, found in measured.items():
-            of_step = found[data, step]
-            images = int(of_step["images"])
-            rate = f"{1000 * float(of_step['cpu_seconds']) / images:.2f}" if images else of_step["cpu_seconds"]
-            row |= {f"{scale}: s": of_step["seconds"], f"{scale}: CPU s / 1000": rate}
-            row |= {f"{scale}: MiB": of_step["memory_mib"], f"{scale}: files": of_step["files"]}
-        rows.append(row)
+    for data, step in max(measured, key=len):
+        found = [of_scale.get((data, step)) for of_scale in measured]
+        columns = {
+            "images": _images,
+            "seconds": _seconds,
+            "CPU s / 1000 images": _rate,
+            "MiB": _memory,
+            "files": _files,
+        }
+        rows.append({"step": f"{data}: {step}"})
+        for column, of_row in columns.items():
+            rows[-1][column] = " / ".join("-" if row is None else of_row(row) for row in found)
     return rows
+
+
+def _images(row: dict[str, str]) -> str:
+    return f"{int(row['images']):,}"
+
+
+def _seconds(row: dict[str, str]) -> str:
+    return f"{float(row['seconds']):.0f}"
+
+
+def _rate(row: dict[str, str]) -> str:
+    images = int(row["images"])
+    return f"{1000 * float(row['cpu_seconds']) / images:.1f}" if images else f"{row['cpu_seconds']} in all"
+
+
+def _memory(row: dict[str, str]) -> str:
+    return f"{int(row['memory_mib']):,}"
+
+
+def _files(row: dict[str, str]) -> str:
+    return f"{int(row['files']):,}"
+
+
+_COLUMNS = {"images": _images, "seconds": _seconds, "CPU s / 1000 images": _rate, "MiB": _memory, "files": _files}
 
 
 def _results(scale: Fraction) -> Path:
@@ -107,8 +135,8 @@ def main() -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     for scale in options.scales:
         folder = options.folder.absolute() / str(scale).replace("/", "-")
-        rows = rehearse(folder, scale)
-        write_table(_results(scale), [{**row, "device": device_name("cpu")} for row in rows])
+        for rows in rehearse(folder, scale):
+            write_table(_results(scale), [{**row, "device": device_name("cpu")} for row in rows])
     if rows := compare(options.scales):
         print_table(rows)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-_SECONDS = 0.2  # between two looks
+_SECONDS = 0.5  # between two looks
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Measured:
 def measure(command: Sequence[str], folder: Path, environment: dict[str, str], log: Path) -> Measured:
     """Runs a command in a folder, its output into a log.
 
-    Memory and processor time are looked at five times a second, so that shorter peaks are missed.
+    Memory and processor time are looked at twice a second, so that shorter peaks are missed.
 
     Raises:
         SystemExit: it failed.

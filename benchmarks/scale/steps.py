@@ -25,7 +25,7 @@ class Step:
     """One command, run in the folder of a scale.
 
     Attributes:
-        data: voc, coco, or both.
+        data: voc or coco.
         name: what the results call it.
         images: that it works on, at scale 1.
         command: its words.
@@ -60,21 +60,28 @@ def steps(archives: dict[str, Path], whole: bool) -> list[Step]:
             ("train_aug", "val"),
             (VOC_TRAIN, VOC_VAL),
         ),
+        _getam("voc", "label val", VOC_VAL, "label", _run("voc"), *_ON_VAL, out=f"{_run('voc')}/val/pseudo_labels"),
+        *_snakemake("voc", "table and report", VOC_VAL, "results/voc_val_miou.csv", "results/report.html"),
         *_data_steps(
             "coco",
             [
                 _unpack("coco", archives[f"coco2014_{split}"], sum(counts), f"{_COCO_ROOT}/{split}2014")
                 for split, counts in COCO_IMAGES.items()
             ]
-            + [_unpack("coco", archives["coco2014_annotations"], 122_987, f"{_COCO_ROOT}/annotations")],
+            + [
+                _unpack(
+                    "coco",
+                    archives["coco2014_annotations"],
+                    sum(map(sum, COCO_IMAGES.values())),
+                    f"{_COCO_ROOT}/annotations",
+                )
+            ],
             sum(map(sum, COCO_IMAGES.values())),
             (_COCO_ROOT, *part),
             ("train", "val"),
             (COCO_IMAGES["train"][0], COCO_IMAGES["val"][0]),
         ),
-        _getam("voc", "label val", VOC_VAL, "label", _run("voc"), *_ON_VAL, out=f"{_run('voc')}/val/pseudo_labels"),
-        _snakemake("table and report", VOC_VAL),
-        _snakemake("nothing to be done", 0),
+        *_snakemake("coco", "table", 0, "results/coco_val_miou.csv"),
     ]
 
 
@@ -133,12 +140,11 @@ def _run(data: str) -> str:
     return f"results/experiments/scale_{data}"
 
 
-def _snakemake(name: str, images: int) -> Step:
-    """The tables and the report; all that they need is there."""
-    targets = ("results/voc_val_miou.csv", "results/coco_val_miou.csv", "results/report.html")
+def _snakemake(data: str, name: str, images: int, *targets: str) -> list[Step]:
+    """The workflow twice: it makes the targets, as all that they need is there, and then finds nothing to do."""
     command = (sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", str(CORES))
-    made = () if not images else (*targets, "results/figures")
-    return Step("both", name, images, (*command, "--configfile", CONFIGURATION, "--", *targets), made)
+    command += ("--configfile", CONFIGURATION, "--", *targets)
+    return [Step(data, name, images, command, targets), Step(data, "nothing to be done", 0, command, ())]
 
 
 def experiment(data: str) -> dict:

@@ -15,6 +15,7 @@ import csv
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
@@ -33,15 +34,15 @@ def rehearse(folder: Path, scale: Fraction) -> Iterator[list[dict[str, str]]]:
     """Runs the steps of one scale that are not finished; yields a row for each finished one, after every step."""
     archives = write_archives(folder / "archives", scale)
     (folder / CONFIGURATION).write_text(json.dumps(configuration(), indent=2))
-    rows = _read(folder / _MEASURED)
-    done = {(row["data"], row["step"]) for row in rows}
-    for step in steps(archives, whole=scale == 1):
-        if (step.data, step.name) not in done:
-            rows.append(_row(folder, scale, step))
-            write_table(folder / _MEASURED, rows)
-            print(" ".join(f"{key}={value}" for key, value in rows[-1].items()), flush=True)
-            yield rows
-    yield rows
+    done = {(row["data"], row["step"]): row for row in _read(folder / _MEASURED)}
+    order = {(step.data, step.name): step for step in steps(archives, whole=scale == 1)}
+    for key, step in order.items():
+        if key not in done:
+            done[key] = _row(folder, scale, step)
+            print(" ".join(f"{column}={value}" for column, value in done[key].items()), flush=True)
+        rows = [done[key] for key in order if key in done]
+        write_table(folder / _MEASURED, rows)
+        yield rows
 
 
 def _read(path: Path) -> list[dict[str, str]]:
@@ -131,6 +132,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where everything is written; 10 GB at scale 1")
     parser.add_argument("--scales", type=Fraction, nargs="+", default=[Fraction(1, 16), Fraction(1, 4)])
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the running command ends, too
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     for scale in options.scales:

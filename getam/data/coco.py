@@ -7,13 +7,15 @@ class (`crowd="class"`) or as 255, unknown (`crowd="ignore"`). The image-level l
 crowds included. Images without instances are separate splits.
 """
 
-import json
+import pickle
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import ijson
 import numpy as np
 from pycocotools import mask as rle
 
@@ -40,6 +42,39 @@ class Image:
     height: int
     width: int
     instances: tuple[dict, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An image whose instances are in a file of their own: of COCO's train, they would take two gigabytes of memory.
+
+    Attributes:
+        outlines: the file.
+        places: three numbers for each instance: its label, its first byte in the file, its number of bytes.
+    """
+
+    name: str
+    height: int
+    width: int
+    outlines: Path
+    places: array
+
+    def __len__(self) -> int:
+        return len(self.places) // 3
+
+    @property
+    def labels(self) -> list[int]:
+        """The label 1..C of each instance."""
+        return self.places[::3].tolist()
+
+    def read(self) -> Image:
+        """The image with its instances: `id`, `iscrowd` and `segmentation` as COCO has them, and `label`."""
+        instances = []
+        with self.outlines.open("rb") as file:
+            for label, start, length in zip(*(self.places[i::3] for i in range(3)), strict=True):
+                file.seek(start)
+                instances.append({**pickle.loads(file.read(length)), "label": label})
+        return Image(self.name, self.height, self.width, tuple(instances))
 
 
 def prepare(
@@ -75,7 +110,6 @@ def prepare(
     for name in chosen:
         split = PARTS["coco"][name][0]
         path = root / "annotations" / f"instances_{split}2014.json"
-        # The annotations of one split are large: a function of its own frees them before the next are read.
         splits, digests, names = _prepare_split(path, split, folder, crowd, subset, workers, chosen)
         if BASE not in chosen:
             classes = open_dataset(folder).classes
@@ -91,9 +125,28 @@ def _prepare_split(
     path: Path, name: str, folder: Path, crowd: str, subset: bool, workers: int, parts: list[str]
 ) -> tuple[list[Split], dict[str, str], tuple[str, ...]]:
     """Of one file of annotations: the splits with and without objects, the digests of their masks, the class names."""
-    classes, images = read_instances(path)
-    chosen = {name: [image for image in images if image.instances]}
-    chosen[f"{name}_without_objects"] = [image for image in images if not image.instances]
+    folder.mkdir(parents=True, exist_ok=True)
+    outlines = folder / f".outlines-{name}"  # as large as the annotations, so not in /tmp
+    try:
+        classes, images = read_instances(path, outlines)
+        return *_splits(images, path, name, folder, crowd, subset, workers, parts, len(classes)), classes
+    finally:
+        outlines.unlink(missing_ok=True)
+
+
+def _splits(
+    images: list[Listed],
+    path: Path,
+    name: str,
+    folder: Path,
+    crowd: str,
+    subset: bool,
+    workers: int,
+    parts: list[str],
+    num_classes: int,
+) -> tuple[list[Split], dict[str, str]]:
+    chosen = {name: [image for image in images if len(image)]}
+    chosen[f"{name}_without_objects"] = [image for image in images if not len(image)]
     found = tuple(map(len, chosen.values()))
     if not subset and found != COUNTS[name]:
         raise ValueError(
@@ -109,16 +162,17 @@ def _prepare_split(
                 digests[split] = _write_masks(those, masks, crowd, split, workers)
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from error
-            labels = np.stack([image_labels(image, len(classes)) for image in those])
+            labels = np.stack([image_labels(image, num_classes) for image in those])
             photographs = path.parents[1] / f"{name}2014"
             splits.append(Split(split, tuple(image.name for image in those), labels, photographs, ".jpg", masks))
-    return splits, digests, classes
+    return splits, digests
 
 
-def read_instances(path: Path) -> tuple[tuple[str, ...], list[Image]]:
+def read_instances(path: Path, outlines: Path) -> tuple[tuple[str, ...], list[Listed]]:
     """The class names, by ascending category id, and the images, by ascending image id.
 
-    Each instance keeps `id`, `iscrowd` and `segmentation` as COCO has them, and `label`, 1..C.
+    Args:
+        outlines: a file to write the instances to, which the images read them from.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -127,18 +181,18 @@ def read_instances(path: Path) -> tuple[tuple[str, ...], list[Image]]:
     if not path.is_file():
         raise FileNotFoundError(f"no annotations {path}; the root is the folder of train2014, val2014 and annotations")
     try:
-        content = json.loads(path.read_bytes())
-        categories = sorted(content["categories"], key=lambda category: category["id"])
+        categories = sorted(_elements(path, "categories"), key=lambda category: category["id"])
         label_of = {category["id"]: i + 1 for i, category in enumerate(categories)}
-        instances = defaultdict(list)
-        for annotation in content["annotations"]:
-            kept = {key: annotation[key] for key in ("id", "iscrowd", "segmentation")}
-            instances[annotation["image_id"]].append({**kept, "label": label_of[annotation["category_id"]]})
-        images = [
-            Image(Path(image["file_name"]).stem, image["height"], image["width"], tuple(instances.pop(image["id"], ())))
-            for image in sorted(content["images"], key=lambda image: image["id"])
+        places = _write_outlines(path, outlines, label_of)
+        found = [
+            (image["id"], Path(image["file_name"]).stem, image["height"], image["width"])
+            for image in _elements(path, "images")
         ]
-    except (ValueError, KeyError, TypeError) as error:
+        images = [
+            Listed(name, height, width, outlines, places.pop(number, array("q")))
+            for number, name, height, width in sorted(found)
+        ]
+    except (ValueError, KeyError, TypeError, OverflowError, ijson.JSONError) as error:
         raise ValueError(f"{path} has no instances as COCO writes them: {error!r}") from error
     for what, values in (
         ("category id", [category["id"] for category in categories]),
@@ -148,15 +202,37 @@ def read_instances(path: Path) -> tuple[tuple[str, ...], list[Image]]:
         value, times = Counter(values).most_common(1)[0] if values else (None, 0)
         if times > 1:
             raise ValueError(f"{path} lists {what} {value!r} {times} times")
-    if instances:
-        raise ValueError(f"{path}: an annotation is of image {next(iter(instances))}, which is not listed")
+    if places:
+        raise ValueError(f"{path}: an annotation is of image {next(iter(places))}, which is not listed")
     return tuple(category["name"] for category in categories), images
 
 
-def image_labels(image: Image, num_classes: int) -> np.ndarray:
+def _elements(path: Path, key: str) -> Iterator[dict]:
+    """The elements of one array of the annotations, without holding the others. Raises a ValueError if it has none."""
+    count = 0
+    with path.open("rb") as file:
+        for element in ijson.items(file, f"{key}.item", use_float=True):
+            count += 1
+            yield element
+    if not count:
+        raise ValueError(f"no {key}")
+
+
+def _write_outlines(path: Path, outlines: Path, label_of: dict[int, int]) -> dict[int, array]:
+    """Writes every instance to a file; returns the places of those of each image, as `Listed` has them."""
+    places: dict[int, array] = defaultdict(lambda: array("q"))
+    with outlines.open("wb") as file:
+        for annotation in _elements(path, "annotations"):
+            content = pickle.dumps({key: annotation[key] for key in ("id", "iscrowd", "segmentation")})
+            places[annotation["image_id"]].extend((label_of[annotation["category_id"]], file.tell(), len(content)))
+            file.write(content)
+    return places
+
+
+def image_labels(image: Listed, num_classes: int) -> np.ndarray:
     """float32 (C,), 1 for each class of which the image has an instance or a crowd."""
     labels = np.zeros(num_classes, np.float32)
-    labels[[instance["label"] - 1 for instance in image.instances]] = 1
+    labels[[label - 1 for label in image.labels]] = 1
     return labels
 
 
@@ -208,12 +284,12 @@ def _check_polygons(polygons: list, side: int) -> None:
             raise ValueError(f"expected pairs of finite coordinates within {_FARTHEST} times the image's side")
 
 
-def _write_masks(images: list[Image], folder: Path, crowd: str, split: str, workers: int) -> str:
+def _write_masks(images: list[Listed], folder: Path, crowd: str, split: str, workers: int) -> str:
     jobs = map_unordered(partial(_write_mask, folder=folder, crowd=crowd), images, workers)
     return digest_of(dict(progress(jobs, total=len(images), desc=f"masks of {split}", unit="image")))
 
 
-def _write_mask(image: Image, folder: Path, crowd: str) -> tuple[str, str]:
-    mask = render_mask(image, crowd)
+def _write_mask(image: Listed, folder: Path, crowd: str) -> tuple[str, str]:
+    mask = render_mask(image.read(), crowd)
     write_mask(folder / f"{image.name}.png", mask)
     return image.name, pixel_digest(mask)

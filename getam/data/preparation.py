@@ -100,7 +100,7 @@ def write_dataset(
             "count": len(split),
             "sha256": hashlib.sha256(text.encode()).hexdigest(),
         }
-    for part in sorted(parts, key=lambda part: part == BASE):  # without dataset.json, it is no data set
+    for part in sorted(parts, key=lambda part: part != BASE):  # a part is made after the first one
         description = {
             "name": name,
             **({} if part == BASE else {"part": part}),

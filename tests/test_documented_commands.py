@@ -137,7 +137,7 @@ def in_the_image(folder: Path, arguments: list[str], checkout: Path) -> None:
 
 
 def with_apptainer(folder: Path) -> dict[str, str]:
-    """The environment of a dry run, in which Snakemake asks for Apptainer's version before it plans with --sdm apptainer."""
+    """The environment of a dry run: with --sdm apptainer Snakemake asks for its version first."""
     program = folder / "bin" / "apptainer"
     program.parent.mkdir(exist_ok=True)
     program.write_text("#!/bin/sh\necho apptainer version 1.4.5\n")

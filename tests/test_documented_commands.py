@@ -136,6 +136,16 @@ def in_the_image(folder: Path, arguments: list[str], checkout: Path) -> None:
     dry_run(folder, ["--snakefile", "/opt/getam/Snakefile", *inner], image=checkout)
 
 
+def with_apptainer(folder: Path) -> dict[str, str]:
+    """The environment of a dry run: with --sdm apptainer Snakemake asks for its version first."""
+    program = folder / "bin" / "apptainer"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text("#!/bin/sh\necho apptainer version 1.4.5\n")
+    program.chmod(0o755)
+    variables = environment()
+    return {**variables, "PATH": os.pathsep.join([str(program.parent), variables["PATH"]])}
+
+
 def dry_run(folder: Path, arguments: list[str], image: Path | None = None) -> None:
     if "--allowed-rules" in arguments:  # for a folder in which the other rules have run
         names = arguments[arguments.index("--allowed-rules") + 1 : arguments.index("--")]
@@ -147,7 +157,7 @@ def dry_run(folder: Path, arguments: list[str], image: Path | None = None) -> No
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", "--quiet", "rules", "--dry-run", *arguments],
         cwd=folder,
-        env=environment(),
+        env=with_apptainer(folder),
         capture_output=True,
         text=True,
         check=False,

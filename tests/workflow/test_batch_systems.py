@@ -77,7 +77,7 @@ def settings(small_workflow, device):
 @pytest.mark.parametrize("cluster", ["pbs", "lsf", "sge"], indirect=True)
 def test_a_job_that_needs_a_gpu_asks_for_it(tmp_path, small_workflow, cluster):
     """The job of a training, which is ended before it does anything."""
-    for made in ("resources/datasets/shapes/dataset.json", "resources/saliency/shapes/complete-train.json"):
+    for made in ("resources/datasets/shapes/dataset.json", "resources/saliency/shapes/border/complete-train.json"):
         (tmp_path / made).parent.mkdir(parents=True)
         (tmp_path / made).write_text("{}")
     (cluster[1] / "kill").write_text("train")

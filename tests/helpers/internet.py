@@ -40,8 +40,8 @@ def make_archives(folder: Path) -> dict[str, bytes]:
     return {
         "voc2012_trainval": _tar(folder / "VOCdevkit", ""),
         "sbd": _tar(folder / "benchmark_RELEASE", "gz"),
-        "saliency_voc": _zip({f"saliency/{name}.png": _map(name, 255) for name in ids}),
-        "pfan_voc": _zip({f"PFAN/{name}.png": _map(name, 200) for name in ids}),
+        "saliency_voc": _zip({f"saliency/{name}.png": _map(small_voc.mask_of(name) > 0) for name in ids}),
+        "pfan_voc": _zip({f"PFAN/{name}.png": _map(np.ones(small_voc.SIZE, bool)) for name in ids}),
         **dict.fromkeys(WEIGHTS, weights.getvalue()),
     }
 
@@ -61,10 +61,9 @@ def _zip(files: dict[str, bytes]) -> bytes:
     return packed.getvalue()
 
 
-def _map(name: str, salient: int) -> bytes:
-    """The object of an image is salient."""
+def _map(salient: np.ndarray) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(np.where(small_voc.mask_of(name) > 0, salient, 0).astype(np.uint8)).save(file, "PNG")
+    Image.fromarray(np.where(salient, np.uint8(200), np.uint8(0))).save(file, "PNG")
     return file.getvalue()
 
 

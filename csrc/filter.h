@@ -28,18 +28,21 @@ inline void splat_rows(const Member& member, Tables& tables, const float* factor
   with_corners(lattice.corners(), [&](auto corners) {
     in_pieces(row, [&](auto width, size_t piece) {
       Vector* table = tables.written(member, piece);
+      const uint32_t* vertex = lattice.vertex.data();
+      const float* weight = lattice.weight.data();
+      const Vector* values = block + piece;
       for (size_t i = 0; i < count; ++i) {
         const size_t at = p + i;
         if (far) {
           const size_t soon = std::min(at + kAhead, lattice.points() - 1);
-          prefetch_corners<width>(corners, &lattice.vertex[soon * corners], table);
+          prefetch_corners<width>(corners, &vertex[soon * corners], table);
         }
         Vector value[width];
-        std::copy_n(block + i * row + piece, int(width), value);
+        for (int w = 0; w < width; ++w) value[w] = values[i * row + w];
         if (factor != nullptr) {
           for (int w = 0; w < width; ++w) value[w] *= splat(factor[at]);
         }
-        scatter(corners, &lattice.vertex[at * corners], &lattice.weight[at * corners], table, value);
+        scatter(corners, &vertex[at * corners], &weight[at * corners], table, value);
       }
     });
   });
@@ -53,14 +56,16 @@ GETAM_INLINE void slice_rows(Tables& tables, const float* factor, size_t p, size
   with_corners(lattice.corners(), [&](auto corners) {
     in_pieces(tables.vectors(), [&](auto width, size_t piece) {
       const Vector* table = tables.read(piece);
+      const uint32_t* vertex = lattice.vertex.data();
+      const float* weight = lattice.weight.data();
       for (size_t i = 0; i < count; ++i) {
         const size_t at = p + i;
         if (far) {
           const size_t soon = std::min(at + kAhead, lattice.points() - 1);
-          prefetch_corners<width>(corners, &lattice.vertex[soon * corners], table);
+          prefetch_corners<width>(corners, &vertex[soon * corners], table);
         }
         Vector sum[width] = {};
-        gather(corners, &lattice.vertex[at * corners], &lattice.weight[at * corners], table, sum);
+        gather(corners, &vertex[at * corners], &weight[at * corners], table, sum);
         if (factor != nullptr) {
           for (int w = 0; w < width; ++w) sum[w] *= splat(factor[at]);
         }

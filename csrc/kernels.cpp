@@ -2,9 +2,11 @@
 #include "kernels.h"
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "blocks.h"
+#include "filter.h"
 #include "mean_field.h"
 #include "memory.h"
 #include "tables.h"
@@ -15,33 +17,22 @@ namespace getam {
 namespace {
 
 // Filters as many channels at once as fit the tables.
-void filter_planes(Member& member, Tables<5>& tables, const float* const* values, float* const* filtered, int channels,
-                   bool transposed, Vector* block) {
-  constexpr int kCorners = Tables<5>::kCorners;
-  const Lattice<5>& lattice = tables.lattice;
+void filter_planes(Member& member, const Filter& task, Tables& tables, const float* const* values,
+                   float* const* filtered, int channels, Vector* block) {
+  const Lattice& lattice = tables.lattice;
   const size_t vectors = tables.vectors();
-  for_blocks(member, lattice.pixel.size(), [&](size_t p, size_t count) {
+  for_blocks(member, lattice.points(), [&](size_t p, size_t count) {
     load_block(values, channels, &lattice.pixel[p], count, vectors, block);
-    in_pieces(vectors, [&](auto width, size_t piece) {
-      for (size_t i = 0; i < count; ++i) {
-        const size_t corner = (p + i) * kCorners;
-        Vector value[width];
-        std::copy_n(block + i * vectors + piece, int(width), value);
-        scatter<kCorners>(&lattice.vertex[corner], &lattice.weight[corner], tables.written(member, piece), value);
-      }
-    });
+    splat_rows(member, tables, factor_before(*task.kernel, task.transposed), p, count, block);
   });
   tables.publish(member);
-  blur<Vector>(member, lattice, tables.read(), vectors, transposed);
-  for_blocks(member, lattice.pixel.size(), [&](size_t p, size_t count) {
-    in_pieces(vectors, [&](auto width, size_t piece) {
-      for (size_t i = 0; i < count; ++i) {
-        const size_t corner = (p + i) * kCorners;
-        Vector sum[width] = {};
-        gather<kCorners>(&lattice.vertex[corner], &lattice.weight[corner], tables.read(piece), sum);
-        for (int w = 0; w < width; ++w) block[i * vectors + piece + w] = kSliceScale<5> * sum[w];
-      }
-    });
+  blur<Vector>(member, lattice, tables.read(), vectors, task.transposed);
+  const Vector scale = splat(slice_scale(lattice));
+  for_blocks(member, lattice.points(), [&](size_t p, size_t count) {
+    slice_rows(tables, factor_after(*task.kernel, task.transposed), p, count,
+               [&](size_t i, size_t piece, const auto& sum) {
+                 for (size_t w = 0; w < std::size(sum); ++w) block[i * vectors + piece + w] = scale * sum[w];
+               });
     store_block(block, vectors, &lattice.pixel[p], count, channels, filtered);
   });
 }
@@ -50,24 +41,61 @@ void filter_planes(Member& member, Tables<5>& tables, const float* const* values
 
 namespace GETAM_INSTRUCTION_SET {
 
-void run(const BilateralFilter& task) {
+void run(const Normalise& task) {
+  Kernel& kernel = task.kernel;
+  Lattice& lattice = kernel.lattice;
+  const int corners = lattice.corners();
+  const bool symmetric = kernel.normalisation == Normalisation::kSymmetric;
+  if (kernel.normalisation == Normalisation::kNone) return;
+  if (!symmetric) kernel.factor = Array<float>(lattice.points());
+  Array<float> tables(task.threads * lattice.vertices);
+  run_team(task.threads, [&](Member& member) {
+    // Every member splats into its own table; the first one then takes their sum.
+    float* mine = &tables[member.index() * lattice.vertices];
+    std::fill_n(mine, lattice.vertices, 0.0f);
+    const auto [first, last] = member.share(lattice.points());
+    for (size_t i = first * corners; i < last * corners; ++i) mine[lattice.vertex[i]] += lattice.weight[i];
+    member.barrier();
+    const auto [first_vertex, last_vertex] = member.share(lattice.vertices);
+    for (int t = 1; t < member.size(); ++t) {
+      for (size_t v = first_vertex; v < last_vertex; ++v) tables[v] += tables[t * lattice.vertices + v];
+    }
+    member.barrier();
+    blur<float>(member, lattice, tables.data(), 1);
+    for (size_t p = first; p < last; ++p) {
+      float* weight = &lattice.weight[p * corners];
+      float sum = 0;
+      for (int k = 0; k < corners; ++k) sum += weight[k] * tables[lattice.vertex[p * corners + k]];
+      const float n = slice_scale(lattice) * sum + 1e-20f;
+      if (symmetric) {
+        // Multiplied into the weights, the normalisation costs nothing afterwards.
+        const float scale = 1 / std::sqrt(n);
+        for (int k = 0; k < corners; ++k) weight[k] *= scale;
+      } else {
+        kernel.factor[p] = 1 / n;
+      }
+    }
+  });
+}
+
+void run(const Filter& task) {
   // Wider rows gain nothing here, and the tables stay in the cache.
   constexpr int kChannelsAtOnce = 4 * kLanes;
-  const size_t pixels = task.image.pixels();
   const int at_once = std::min(task.channels, kChannelsAtOnce);
+  const size_t points = task.kernel->lattice.points();
   std::vector<const float*> values;
   std::vector<float*> filtered;
   for (int c = 0; c < task.channels; ++c) {
-    values.push_back(task.values + c * pixels);
-    filtered.push_back(task.filtered + c * pixels);
+    values.push_back(task.values + c * points);
+    filtered.push_back(task.filtered + c * points);
   }
-  Tables<5> tables(task.image, vectors_for(at_once), task.threads);
+  Tables tables(task.kernel->lattice, vectors_for(at_once), task.threads);
   Array<Vector> blocks(task.threads * kBlock * tables.vectors());
   run_team(task.threads, [&](Member& member) {
     tables.clear_written(member);
     member.barrier();
     for (int c = 0; c < task.channels; c += at_once) {
-      filter_planes(member, tables, &values[c], &filtered[c], std::min(at_once, task.channels - c), task.transposed,
+      filter_planes(member, task, tables, &values[c], &filtered[c], std::min(at_once, task.channels - c),
                     &blocks[member.index() * kBlock * tables.vectors()]);
     }
   });

@@ -1,23 +1,28 @@
 // The permutohedral lattice (Adams, Baek and Davis, Fast High-Dimensional Filtering Using the Permutohedral Lattice,
-// 2010): where the pixels of one image lie in it and which of its vertices are neighbours.
+// 2010): where points lie in it and which of its vertices are neighbours.
 #pragma once
 
-#include <array>
 #include <cstdint>
+#include <vector>
 
 #include "memory.h"
 
 namespace getam {
 
-// The coordinates of a pixel: (x, y) / sigma_xy and, in five dimensions, (r, g, b) / sigma_rgb.
-struct Image {
+// The coordinates of points in units of the standard deviation. The points are the pixels of an image, or a list, which
+// is an image of one row.
+struct Features {
   int height;
   int width;
-  const float* rgb;  // (3, height, width); unused in two dimensions
-  float sigma_xy;
-  float sigma_rgb;
+  bool positions;  // the first two coordinates are x / sigma_x and y / sigma_y
+  float sigma_x;
+  float sigma_y;
+  int channels;         // the other coordinates
+  const float* planes;  // (channels, height, width)
+  const float* sigmas;  // (channels): what each plane is divided by
 
-  size_t pixels() const { return size_t(height) * width; }
+  size_t points() const { return size_t(height) * width; }
+  int dimensions() const { return 2 * positions + channels; }
 };
 
 // The vertices that have a neighbour along one direction of the blur, as chains of neighbours; the first vertex v of
@@ -27,25 +32,25 @@ struct Chains {
   size_t size = 0;
 };
 
-// The lattice of one image in D dimensions, and its interpolation. Pixels are listed tile by tile, in an order that
-// depends on the image's size alone, so that lattices of different dimension can be read side by side.
-template <int D>
+// A lattice and its interpolation. Points are listed tile by tile, in an order that depends on the image's size alone,
+// so that lattices of different dimension can be read side by side.
 struct Lattice {
-  static constexpr int kCorners = D + 1;
-
+  int dimensions = 0;
   size_t vertices = 0;
-  Array<int32_t> pixel;    // (pixels): position in the list -> index in the image
-  Array<uint32_t> vertex;  // (pixels, D + 1), in the list's order: the corners of the simplex around the pixel
-  Array<float> weight;     // (pixels, D + 1): barycentric coordinates
-  std::array<Chains, D + 1> directions;
+  Array<int32_t> pixel;    // (points): position in the list -> index in the image
+  Array<uint32_t> vertex;  // (points, corners), in the list's order: the corners of the simplex around the point
+  Array<float> weight;     // (points, corners): barycentric coordinates
+  std::vector<Chains> directions;
+
+  size_t points() const { return pixel.size(); }
+  int corners() const { return dimensions + 1; }
 };
 
-// Builds the lattice with `threads` threads; the result does not depend on their number. Throws std::invalid_argument
-// where the image is too large in units of sigma.
-template <int D>
-Lattice<D> build_lattice(const Image& image, int threads);
+// The most coordinates of a point.
+constexpr int kMostDimensions = 128;
 
-extern template Lattice<2> build_lattice<2>(const Image&, int);
-extern template Lattice<5> build_lattice<5>(const Image&, int);
+// Builds the lattice with `threads` threads; the result does not depend on their number. Throws std::invalid_argument
+// where the points are too many, or spread too far in units of sigma.
+Lattice build_lattice(const Features& features, int threads);
 
 }  // namespace getam

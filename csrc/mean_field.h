@@ -1,6 +1,6 @@
 // Mean-field inference of a dense CRF. Included by kernels.cpp alone.
 //
-// One pass over the pixels slices both kernels' messages, takes the softmax and splats the marginals for the next
+// One pass over the points slices every kernel's messages, takes the softmax and splats the marginals for the next
 // iteration. Labels live in the lanes of vectors; when enough of them have become negligible, the rows get shorter.
 #pragma once
 
@@ -11,14 +11,12 @@
 #include "blocks.h"
 #include "kernels.h"
 #include "memory.h"
-#include "tables.h"
 #include "team.h"
+#include "term.h"
 #include "vector.h"
 
 namespace getam {
 namespace {
-
-constexpr float kLog2E = 1.442695041f;
 
 class Inference {
  public:
@@ -27,31 +25,31 @@ class Inference {
 
  private:
   void iterate(Member& member);
-  template <int D>
-  void normalise(Member& member, Tables<D>& tables);
   void load_unary(Member& member);
-  template <bool kFirst>
-  void add_messages(size_t p, size_t count, Vector* block);
+  void load_start(size_t p, size_t count, Vector* block);
+  void add_messages(size_t p, size_t count, bool first, Vector* block, Vector* scratch);
+  void normalise(const Member& member, size_t p, size_t count, Vector* block);
   template <int kVectors>
   void softmax(const Member& member, size_t p, size_t count, Vector* block);
-  void splat_block(const Member& member, size_t p, size_t count, const Vector* block);
   void store_marginals(size_t p, size_t count, const Vector* block);
   void leave_out_labels(Member& member);
 
   const MeanField& task_;
   const size_t pixels_;
+  const Array<int32_t> order_;  // without pairwise terms
+  const int32_t* pixel_;        // the order of the points: position -> index
   std::vector<int> kept_;      // lane -> label
   std::vector<int> left_out_;  // labels
   size_t vectors_;
-  Tables<5> bilateral_;
-  Tables<2> gaussian_;
+  std::vector<Term> terms_;
   Array<Vector> unary_;        // (pixels, vectors): log2 of the probabilities
   Array<Vector> spare_;        // the same, narrower
   Array<float> others_;        // (pixels): sum of the probabilities of the labels left out
   Array<float> others_scale_;  // (pixels): their marginals over their probabilities
-  Array<Vector> blocks_;       // scratch per thread, never uninitialised: softmax takes whole vectors of pixels
+  Array<Vector> blocks_;       // two per thread, never uninitialised: softmax takes whole vectors of pixels
   Array<Vector> largest_;      // per thread: the largest marginal of each lane
   std::vector<const float*> probabilities_;  // lane -> plane, before any lane goes
+  std::vector<const float*> start_;          // the same, of the marginals to begin with
   std::vector<float*> marginals_;            // lane -> plane
   std::vector<int> lanes_;                   // the lanes that stay, when some go
   Array<Vector> leaving_;                    // 1 in the lanes that go
@@ -61,32 +59,41 @@ std::vector<int> labels_above(const MeanField& task, float negligible) {
   std::vector<int> all;
   std::vector<int> above;
   for (int c = 0; c < task.labels; ++c) {
-    const float* plane = task.probabilities + c * task.bilateral.pixels();
+    const float* plane = task.unary + c * task.points;
     all.push_back(c);
-    if (*std::max_element(plane, plane + task.bilateral.pixels()) >= negligible) above.push_back(c);
+    if (task.energies || *std::max_element(plane, plane + task.points) >= negligible) above.push_back(c);
   }
   return above.empty() ? all : above;
 }
 
+Array<int32_t> in_order(size_t count) {
+  Array<int32_t> order(count);
+  for (size_t i = 0; i < count; ++i) order[i] = int32_t(i);
+  return order;
+}
+
 Inference::Inference(const MeanField& task)
     : task_(task),
-      pixels_(task.bilateral.pixels()),
+      pixels_(task.points),
+      order_(in_order(task.pairwise.empty() ? task.points : 0)),
+      pixel_(task.pairwise.empty() ? order_.data() : task.pairwise[0].kernel->lattice.pixel.data()),
       kept_(labels_above(task, task.negligible)),
       vectors_(vectors_for(int(kept_.size()))),
-      bilateral_(task.bilateral, vectors_, task.threads),
-      gaussian_(task.gaussian, vectors_, task.threads),
       unary_(pixels_ * vectors_),
       spare_(task.negligible > 0 ? pixels_ * vectors_ : 0),
       others_(pixels_),
       others_scale_(pixels_),
-      blocks_(task.threads * kBlock * vectors_),
+      blocks_(task.threads * 2 * kBlock * vectors_),
       largest_(task.threads * vectors_),
       leaving_(vectors_) {
+  terms_.reserve(task.pairwise.size());
+  for (const Pairwise& pairwise : task.pairwise) terms_.emplace_back(pairwise, task.labels, vectors_, task.threads);
   for (int c = 0; c < task.labels; ++c) {
     if (!std::binary_search(kept_.begin(), kept_.end(), c)) left_out_.push_back(c);
   }
   for (int label : kept_) {
-    probabilities_.push_back(task.probabilities + label * pixels_);
+    probabilities_.push_back(task.unary + label * pixels_);
+    if (task.start != nullptr) start_.push_back(task.start + label * pixels_);
     marginals_.push_back(task.marginals + label * pixels_);
   }
   // Later steps run in threads, where nothing may throw.
@@ -99,99 +106,72 @@ void Inference::run() {
 }
 
 void Inference::iterate(Member& member) {
-  bilateral_.clear_written(member);
-  gaussian_.clear_written(member);
-  std::fill_n(&blocks_[member.index() * kBlock * vectors_], kBlock * vectors_, Vector{});
-  member.barrier();
-  normalise(member, bilateral_);
-  normalise(member, gaussian_);
+  const size_t scratch_size = kBlock * vectors_;
+  Vector* block = &blocks_[member.index() * 2 * scratch_size];
+  std::fill_n(block, 2 * scratch_size, Vector{});
+  for (Term& term : terms_) term.tables.clear_written(member);
   load_unary(member);
   for (int i = 0;; ++i) {
-    Vector* block = &blocks_[member.index() * kBlock * vectors_];
     std::fill_n(&largest_[member.index() * vectors_], vectors_, Vector{});
     for_blocks(member, pixels_, [&](size_t p, size_t count) {
-      i == 0 ? add_messages<true>(p, count, block) : add_messages<false>(p, count, block);
-      switch (vectors_) {
-        case 1: softmax<1>(member, p, count, block); break;
-        case 2: softmax<2>(member, p, count, block); break;
-        case 3: softmax<3>(member, p, count, block); break;
-        default: softmax<0>(member, p, count, block);
+      if (i == 0 && task_.start != nullptr) {
+        load_start(p, count, block);
+      } else {
+        add_messages(p, count, i == 0, block, block + scratch_size);
+        normalise(member, p, count, block);
       }
-      i < task_.iterations ? splat_block(member, p, count, block) : store_marginals(p, count, block);
+      if (i == task_.iterations) return store_marginals(p, count, block);
+      for (Term& term : terms_) term.splat(member, p, count, block);
     });
     if (i == task_.iterations) return;
-    bilateral_.publish(member);
-    gaussian_.publish(member);
+    for (Term& term : terms_) term.tables.publish(member);
     if (task_.negligible > 0) leave_out_labels(member);
-    blur<Vector>(member, bilateral_.lattice, bilateral_.read(), vectors_);
-    blur<Vector>(member, gaussian_.lattice, gaussian_.read(), vectors_);
+    for (Term& term : terms_) blur<Vector>(member, term.tables.lattice, term.tables.read(), vectors_);
   }
 }
 
-// Multiplies the interpolation weights by n^-1/2, n = K 1: the symmetric normalisation costs nothing afterwards.
-template <int D>
-void Inference::normalise(Member& member, Tables<D>& tables) {
-  constexpr int kCorners = D + 1;
-  Lattice<D>& lattice = tables.lattice;
-  // The tables serve as tables of single floats. Every member splats into its own.
-  float* mine = reinterpret_cast<float*>(tables.written(member));
-  const auto [first, last] = member.share(pixels_);
-  for (size_t i = first * kCorners; i < last * kCorners; ++i) mine[lattice.vertex[i]] += lattice.weight[i];
-  tables.publish(member);
-  float* table = reinterpret_cast<float*>(tables.read());
-  blur<float>(member, lattice, table, 1);
-  for (size_t p = first; p < last; ++p) {
-    float* weight = &lattice.weight[p * kCorners];
-    float sum = 0;
-    for (int k = 0; k < kCorners; ++k) sum += weight[k] * table[lattice.vertex[p * kCorners + k]];
-    const float scale = 1 / std::sqrt(kSliceScale<D> * sum + 1e-20f);
-    for (int k = 0; k < kCorners; ++k) weight[k] *= scale;
-  }
-  member.barrier();
-}
-
+// Rows of scores in base 2: logarithms of probabilities, or energies below zero.
 void Inference::load_unary(Member& member) {
-  // Keeps the logarithm of 0 finite, and the lanes without a label negligible. The same number is in
-  // getam/lattice/crf.py and getam/lattice/torch_lattice.py.
+  // Keeps the logarithm of 0 finite. The same number is in getam/lattice/crf.py and getam/lattice/torch_lattice.py.
   constexpr float kSmallest = 1e-20f;
+  // Scores of lanes without a label, and bounds of the others: far from the largest float, with which sums overflow.
+  constexpr float kLargest = 1e30f;
+  const size_t labels = kept_.size();
   for_blocks(member, pixels_, [&](size_t p, size_t count) {
     Vector* rows = &unary_[p * vectors_];
-    load_block(probabilities_.data(), kept_.size(), &bilateral_.lattice.pixel[p], count, vectors_, rows);
-    for (size_t i = 0; i < count * vectors_; ++i) rows[i] = log2(larger(rows[i], splat(kSmallest)));
+    load_block(probabilities_.data(), labels, &pixel_[p], count, vectors_, rows);
+    for (size_t i = 0; i < count * vectors_; ++i) {
+      rows[i] = task_.energies ? larger(smaller(rows[i], splat(kLargest)), splat(-kLargest)) * -kLog2E
+                               : log2(larger(rows[i], splat(kSmallest)));
+    }
     for (size_t i = 0; i < count; ++i) {
+      float* row = reinterpret_cast<float*>(rows + i * vectors_);
+      std::fill(row + labels, row + vectors_ * kLanes, 2 * -kLargest);
       float others = 0;
-      for (int label : left_out_) others += task_.probabilities[label * pixels_ + bilateral_.lattice.pixel[p + i]];
+      for (int label : left_out_) others += task_.unary[label * pixels_ + pixel_[p + i]];
       others_[p + i] = others;
     }
   });
   member.barrier();
 }
 
-template <bool kFirst>
-void Inference::add_messages(size_t p, size_t count, Vector* block) {
-  const float bilateral_scale = kLog2E * task_.bilateral_compatibility * kSliceScale<5>;
-  const float gaussian_scale = kLog2E * task_.gaussian_compatibility * kSliceScale<2>;
-  const size_t row = vectors_;
-  const bool far = bilateral_.exceeds_cache();
-  const Lattice<5>& five = bilateral_.lattice;
-  const Lattice<2>& two = gaussian_.lattice;
-  in_pieces(row, [&](auto width, size_t piece) {
-    const Vector* bilateral = bilateral_.read(piece);
-    const Vector* gaussian = gaussian_.read(piece);
-    for (size_t i = 0; i < count; ++i) {
-      const size_t at = p + i;
-      Vector x[width] = {};
-      Vector y[width] = {};
-      if (!kFirst) {
-        if (far) prefetch_corners<width, 6>(&five.vertex[std::min(at + kAhead, pixels_ - 1) * 6], bilateral);
-        gather<6>(&five.vertex[at * 6], &five.weight[at * 6], bilateral, x);
-        gather<3>(&two.vertex[at * 3], &two.weight[at * 3], gaussian, y);
-      }
-      for (int w = 0; w < width; ++w) {
-        block[i * row + piece + w] = unary_[at * row + piece + w] + bilateral_scale * x[w] + gaussian_scale * y[w];
-      }
-    }
-  });
+void Inference::load_start(size_t p, size_t count, Vector* block) {
+  load_block(start_.data(), start_.size(), &pixel_[p], count, vectors_, block);
+}
+
+void Inference::add_messages(size_t p, size_t count, bool first, Vector* block, Vector* scratch) {
+  std::copy_n(&unary_[p * vectors_], count * vectors_, block);
+  if (first) return;
+  for (Term& term : terms_) term.add_messages(p, count, int(kept_.size()), block, scratch);
+}
+
+void Inference::normalise(const Member& member, size_t p, size_t count, Vector* block) {
+  switch (vectors_) {
+    case 1: return softmax<1>(member, p, count, block);
+    case 2: return softmax<2>(member, p, count, block);
+    case 3: return softmax<3>(member, p, count, block);
+    default: return softmax<0>(member, p, count, block);
+  }
 }
 
 // Scores in base 2 -> marginals, in place. A label that was left out has its probability as its score. Quantities with
@@ -240,30 +220,11 @@ void Inference::softmax(const Member& member, size_t p, size_t count, Vector* bl
   }
 }
 
-void Inference::splat_block(const Member& member, size_t p, size_t count, const Vector* block) {
-  const size_t row = vectors_;
-  const bool far = bilateral_.exceeds_cache();
-  const Lattice<5>& five = bilateral_.lattice;
-  const Lattice<2>& two = gaussian_.lattice;
-  in_pieces(row, [&](auto width, size_t piece) {
-    Vector* bilateral = bilateral_.written(member, piece);
-    Vector* gaussian = gaussian_.written(member, piece);
-    for (size_t i = 0; i < count; ++i) {
-      const size_t at = p + i;
-      if (far) prefetch_corners<width, 6>(&five.vertex[std::min(at + kAhead, pixels_ - 1) * 6], bilateral);
-      Vector value[width];
-      std::copy_n(block + i * row + piece, int(width), value);
-      scatter<6>(&five.vertex[at * 6], &five.weight[at * 6], bilateral, value);
-      scatter<3>(&two.vertex[at * 3], &two.weight[at * 3], gaussian, value);
-    }
-  });
-}
-
 void Inference::store_marginals(size_t p, size_t count, const Vector* block) {
-  const int32_t* pixel = &bilateral_.lattice.pixel[p];
+  const int32_t* pixel = &pixel_[p];
   store_block(block, vectors_, pixel, count, kept_.size(), marginals_.data());
   for (int label : left_out_) {
-    const float* probability = task_.probabilities + label * pixels_;
+    const float* probability = task_.unary + label * pixels_;
     float* plane = task_.marginals + label * pixels_;
     for (size_t i = 0; i < count; ++i) plane[pixel[i]] = probability[pixel[i]] * others_scale_[p + i];
   }
@@ -291,8 +252,7 @@ void Inference::leave_out_labels(Member& member) {
   member.barrier();
   const size_t vectors = vectors_for(int(lanes_.size()));
   if (vectors == 0 || vectors == vectors_) return;
-  bilateral_.narrow(member, lanes_, vectors);
-  gaussian_.narrow(member, lanes_, vectors);
+  for (Term& term : terms_) term.tables.narrow(member, lanes_, vectors);
   const auto [first, last] = member.share(pixels_);
   for (size_t p = first; p < last; ++p) {
     Vector leaving = {};

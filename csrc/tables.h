@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <type_traits>
 #include <vector>
 
@@ -28,10 +29,22 @@ GETAM_INLINE void in_pieces(size_t vectors, F f) {
   }
 }
 
+// Calls f(corners) with the number of corners of a simplex: a compile-time constant where it is common.
+template <typename F>
+GETAM_INLINE void with_corners(int corners, F f) {
+  switch (corners) {
+    case 3: return f(std::integral_constant<int, 3>{});
+    case 4: return f(std::integral_constant<int, 4>{});
+    case 6: return f(std::integral_constant<int, 6>{});
+    default: return f(corners);
+  }
+}
+
 // sum += the rows at the corners of one pixel, weighted.
-template <int kCorners, int kWidth>
-GETAM_INLINE void gather(const uint32_t* corner, const float* weight, const Vector* table, Vector (&sum)[kWidth]) {
-  for (int k = 0; k < kCorners; ++k) {
+template <typename Corners, int kWidth>
+GETAM_INLINE void gather(Corners corners, const uint32_t* corner, const float* weight, const Vector* table,
+                         Vector (&sum)[kWidth]) {
+  for (int k = 0; k < corners; ++k) {
     const Vector* at = table + size_t(corner[k]) * kWidth;
     const Vector w = splat(weight[k]);
     for (int i = 0; i < kWidth; ++i) sum[i] += w * at[i];
@@ -39,9 +52,10 @@ GETAM_INLINE void gather(const uint32_t* corner, const float* weight, const Vect
 }
 
 // The rows at the corners += value, weighted.
-template <int kCorners, int kWidth>
-GETAM_INLINE void scatter(const uint32_t* corner, const float* weight, Vector* table, const Vector (&value)[kWidth]) {
-  for (int k = 0; k < kCorners; ++k) {
+template <typename Corners, int kWidth>
+GETAM_INLINE void scatter(Corners corners, const uint32_t* corner, const float* weight, Vector* table,
+                          const Vector (&value)[kWidth]) {
+  for (int k = 0; k < corners; ++k) {
     Vector* at = table + size_t(corner[k]) * kWidth;
     const Vector w = splat(weight[k]);
     for (int i = 0; i < kWidth; ++i) at[i] += w * value[i];
@@ -57,9 +71,9 @@ GETAM_INLINE void prefetch(const void* row, size_t bytes) {
   if (bytes > 64) __builtin_prefetch(at + 64, 1);
 }
 
-template <int kWidth, int kCorners>
-GETAM_INLINE void prefetch_corners(const uint32_t* corner, const Vector* table) {
-  for (int k = 0; k < kCorners; ++k) prefetch(table + size_t(corner[k]) * kWidth, kWidth * sizeof(Vector));
+template <int kWidth, typename Corners>
+GETAM_INLINE void prefetch_corners(Corners corners, const uint32_t* corner, const Vector* table) {
+  for (int k = 0; k < corners; ++k) prefetch(table + size_t(corner[k]) * kWidth, kWidth * sizeof(Vector));
 }
 
 // Blurs the chains links[first .. last) in place with (1/2, 1, 1/2); values beyond the ends of a chain are 0.
@@ -99,10 +113,10 @@ inline std::pair<size_t, size_t> share_chains(const Member& member, const Chains
 
 // Blurs along every direction in turn, or in the reverse order, which is the transpose. The table has rows of so many
 // vectors, or of single floats. Ends at a barrier.
-template <typename T, int D>
-void blur(Member& member, const Lattice<D>& lattice, T* table, size_t vectors, bool reversed = false) {
-  for (int j = 0; j <= D; ++j) {
-    const Chains& chains = lattice.directions[reversed ? D - j : j];
+template <typename T>
+void blur(Member& member, const Lattice& lattice, T* table, size_t vectors, bool reversed = false) {
+  for (int j = 0; j < lattice.corners(); ++j) {
+    const Chains& chains = lattice.directions[reversed ? lattice.dimensions - j : j];
     const auto [first, last] = share_chains(member, chains);
     if constexpr (std::is_same_v<T, Vector>) {
       in_pieces(vectors, [&, first = first, last = last](auto width, size_t piece) {
@@ -116,21 +130,17 @@ void blur(Member& member, const Lattice<D>& lattice, T* table, size_t vectors, b
 }
 
 // Slicing multiplies by this, so that constant values on a fully occupied lattice are kept in scale.
-template <int D>
-constexpr float kSliceScale = 1 / (1 + 1.0f / (1 << D));
+inline float slice_scale(const Lattice& lattice) { return 1 / (1 + std::ldexp(1.0f, -lattice.dimensions)); }
 
-// A lattice with its values: one table that is read, and one that is written per thread.
-template <int D>
+// The values of a lattice: one table that is read, and one that is written per thread.
 class Tables {
  public:
-  static constexpr int kCorners = D + 1;
-
-  Tables(const Image& image, size_t vectors, int threads)
-      : lattice(build_lattice<D>(image, threads)), vectors_(vectors), read_(lattice.vertices * vectors) {
+  Tables(const Lattice& lattice, size_t vectors, int threads)
+      : lattice(lattice), vectors_(vectors), read_(lattice.vertices * vectors) {
     for (int t = 0; t < threads; ++t) written_.emplace_back(lattice.vertices * vectors);
   }
 
-  Lattice<D> lattice;
+  const Lattice& lattice;
 
   size_t vectors() const { return vectors_; }
   // Prefetching pays for rows in main memory, and costs time for rows in the cache.

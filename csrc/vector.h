@@ -18,6 +18,8 @@ GETAM_INLINE Vector splat(float x) { return Vector{x, x, x, x, x, x, x, x}; }
 
 GETAM_INLINE Vector larger(Vector a, Vector b) { return a > b ? a : b; }
 
+GETAM_INLINE Vector smaller(Vector a, Vector b) { return a < b ? a : b; }
+
 #if defined(__clang__)
 #define GETAM_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else

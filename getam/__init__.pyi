@@ -7,6 +7,7 @@ from .evaluation.prediction import predict_probabilities as predict_probabilitie
 from .lattice.bilateral import bilateral_filter as bilateral_filter
 from .lattice.crf import dense_crf as dense_crf
 from .lattice.crf import dense_crf_batch as dense_crf_batch
+from .lattice.mean_field import MeanField as MeanField
 from .method.activation import ActivationRecord as ActivationRecord
 from .method.activation import activation_maps as activation_maps
 from .method.explanation import explain as explain

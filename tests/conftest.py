@@ -13,7 +13,7 @@ import torch
 
 from getam.data import shapes
 from getam.data.saliency.maps import SaliencySettings, make_saliency
-from getam.lattice import _native
+from getam_lattice import library
 from tests.helpers.small_workflow import small_configuration
 
 _SHARED = Path(__file__).parents[2] / "shared"
@@ -87,12 +87,12 @@ def _tensor(name: str, shape: list[int]) -> np.ndarray:
     return np.asarray(value, np.float32)
 
 
-@pytest.fixture(params=["best", _native.PORTABLE])
+@pytest.fixture(params=["best", library.PORTABLE])
 def instruction_set(request) -> str | None:
     """The kernels for this processor, and the portable ones, where they are not the same."""
-    if request.param == _native.PORTABLE:
-        return _native.PORTABLE
-    if not _native.has_avx2():
+    if request.param == library.PORTABLE:
+        return library.PORTABLE
+    if not library.has_avx2():
         pytest.skip("this processor's best kernels are the portable ones")
     return None
 

@@ -4,6 +4,7 @@ Sources are read, not imported: the whole file takes about a second.
 """
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,16 @@ from getam.utils.provenance import modules_of_step
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "getam"
+# The lowest room is a package of its own, which knows nothing of getam.
+LATTICE = ROOT / "csrc" / "getam_lattice"
 ROOMS = ("utils", "data", "lattice", "config", "models", "method", "training", "evaluation", "cli")
 # Each room, and all that it may import beside itself: rooms, or single modules of them.
 MAY_IMPORT = {
+    "getam_lattice": (),
     "constants": (),
-    "utils": ("constants",),
+    "utils": ("constants", "getam_lattice.checks"),
     "data": ("constants", "utils"),
-    "lattice": ("constants", "utils"),
+    "lattice": ("constants", "utils", "getam_lattice"),
     "config": ("constants", "utils", "lattice.settings", "data.parts"),
     "models": ("constants", "utils", "config"),
     "method": ("constants", "utils", "lattice", "config", "models", "data.images", "data.loading"),
@@ -39,16 +43,20 @@ WITHOUT_TORCH = (
 
 
 def modules() -> dict[str, Path]:
-    """Dotted name below getam -> file, of every module that is not a package's `__init__`."""
-    paths = [path for path in PACKAGE.rglob("*.py") if path.name not in ("__init__.py", "__main__.py")]
-    return {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(paths)}
+    """Dotted name below getam, or of getam_lattice, -> file, of every module that is not a package's `__init__`."""
+    found = {}
+    for folder, above in ((PACKAGE, PACKAGE), (LATTICE, LATTICE.parent)):
+        for path in sorted(folder.rglob("*.py")):
+            if path.name not in ("__init__.py", "__main__.py"):
+                found[".".join(path.relative_to(above).with_suffix("").parts)] = path
+    return found
 
 
 MODULES = modules()
 
 
 def is_package(name: str) -> bool:
-    return (PACKAGE.joinpath(*name.split(".")) / "__init__.py").is_file()
+    return name == "getam_lattice" or (PACKAGE.joinpath(*name.split(".")) / "__init__.py").is_file()
 
 
 def imports(path: Path, at_import_time: bool = False) -> list[tuple[str, str | None]]:
@@ -73,11 +81,11 @@ def imports(path: Path, at_import_time: bool = False) -> list[tuple[str, str | N
 
 
 def own_imports(path: Path, at_import_time: bool = False) -> set[str]:
-    """Modules of the package, below getam, that a file imports."""
+    """Modules of the packages, named as in MODULES, that a file imports."""
     found = set()
     for module, name in imports(path, at_import_time):
-        if module == "getam" or module.startswith("getam."):
-            base = module.removeprefix("getam").removeprefix(".")
+        if module.split(".")[0] in ("getam", "getam_lattice"):
+            base = "" if module == "getam" else module.removeprefix("getam.")
             both = f"{base}.{name}".removeprefix(".")
             found.add(both if name and (both in MODULES or is_package(both)) else base)
     return found
@@ -135,6 +143,11 @@ def test_every_exported_name_is_defined(face):
             assert alias.asname == alias.name, f"{alias.name}: type checkers take it for private unless `as` repeats it"
             assert alias.name in defined(path), f"{path} does not define {alias.name}"
             assert not (folder / f"{alias.name}.py").exists(), f"{alias.name} is also a module of this room"
+
+
+def test_the_lowest_room_needs_numpy_alone():
+    external = {module.split(".")[0] for path in LATTICE.glob("*.py") for module, _ in imports(path)}
+    assert external - set(sys.stdlib_module_names) == {"getam_lattice", "numpy"}
 
 
 @pytest.mark.parametrize("room", ROOMS)

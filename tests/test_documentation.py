@@ -25,7 +25,7 @@ OTHERS = sorted(
     for path in ROOT.glob(pattern)
 )
 SOURCES = sorted(
-    path for folder in ("getam", "benchmarks", "tests", "workflow") for path in (ROOT / folder).rglob("*.py")
+    path for folder in ("getam", "csrc", "benchmarks", "tests", "workflow") for path in (ROOT / folder).rglob("*.py")
 )
 # A path of this repository: below one of its folders, with a suffix of text or pictures, without placeholders.
 PATH = re.compile(
@@ -79,7 +79,8 @@ def anchors(path: Path) -> set[str]:
 @pytest.mark.parametrize("page", [*PAGES, *SOURCES], ids=relative)
 def test_programs_exist(page):
     for module in re.findall(r"python -m ((?:benchmarks|getam)[\w.]*)", page.read_text(encoding="utf-8")):
-        path = ROOT.joinpath(*module.rstrip(".").split("."))
+        folder = ROOT / "csrc" if module.startswith("getam_lattice") else ROOT
+        path = folder.joinpath(*module.rstrip(".").split("."))
         assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
 
 

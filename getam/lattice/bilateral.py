@@ -1,6 +1,6 @@
 """The bilateral filter of the dense energy, on the permutohedral lattice (docs/method.md section 4).
 
-`torch.ops.getam.bilateral_filter` is the operator: C++ (csrc/) for tensors on the CPU, torch operations
+`torch.ops.getam.bilateral_filter` is the operator: C++ (getam_lattice) for tensors on the CPU, torch operations
 (getam/lattice/torch_lattice.py) for those on a CUDA device.
 """
 

@@ -8,11 +8,9 @@ import torch
 from torch import Tensor
 
 from getam.lattice import _native, torch_lattice
-from getam.lattice.settings import BACKENDS, check_settings
+from getam.lattice.settings import BACKENDS
 from getam.utils.checks import check_choice, check_shape, check_whole
-
-# A pixel's sum may be this far from 1: float16 and bfloat16 pass, scores that are not probabilities do not.
-_SUM_TOLERANCE = 5e-3
+from getam_lattice.settings import check_probabilities, check_settings
 
 # pydensecrf takes -log(p), which has to be finite. The lattice clamps at the same value.
 _SMALLEST_PROBABILITY = 1e-20
@@ -121,12 +119,7 @@ def _checked(image_rgb: np.ndarray | Tensor, probabilities: np.ndarray | Tensor)
     if probabilities.numel() == 0:
         raise ValueError(f"probabilities: expected at least one label and one pixel, got {tuple(probabilities.shape)}")
     probabilities = probabilities.to(torch.float32)
-    # Written so that NaN fails too.
-    if not ((probabilities >= 0) & (probabilities <= 1 + _SUM_TOLERANCE)).all():
-        raise ValueError("probabilities: expected values from 0 to 1")
-    sums = probabilities.sum(0)
-    if not ((sums - 1).abs() <= _SUM_TOLERANCE).all():
-        raise ValueError(f"probabilities: expected every pixel to sum to 1, got {sums.min():.4g} to {sums.max():.4g}")
+    check_probabilities(probabilities)
     return image, probabilities
 
 

@@ -7,9 +7,13 @@ import platform
 import subprocess
 from functools import cache
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
-_PACKAGE, _FOLDER = "getam", Path(__file__).parents[1]
+_FOLDER = Path(__file__).parents[1]
+# Where Python finds it: in csrc/ of a checkout, beside getam, or wherever a wheel of its own was installed.
+_LATTICE_FOLDER = Path(find_spec("getam_lattice").submodule_search_locations[0])
+_LATTICE_SOURCES = ("*.cpp", "*.h", "flags.toml")
 # Modules, and rooms of modules, that no result depends on: they check, report and move files.
 _WITHOUT_EFFECT = (
     "getam.data.digests",
@@ -17,6 +21,7 @@ _WITHOUT_EFFECT = (
     "getam.training.checkpoints",
     "getam.training.history",
     "getam.utils.",
+    "getam_lattice.checks",
 )
 _PACKAGES = ("getam", "torch", "timm", "numpy", "pillow", "safetensors", "opencv-python-headless")
 
@@ -36,9 +41,9 @@ def versions(*packages: str) -> dict[str, str]:
 def step_digest(*modules: str) -> str:
     """sha256 of the code that a step of the chain computes with.
 
-    It covers `modules_of_step`: the modules named, such as `getam.training.launch`, and every module of this package
-    that they import, directly or not; and the lattice's C++ sources (csrc/) if one of them loads it. Comments,
-    docstrings and layout do not count, nor do modules that no number depends on.
+    It covers `modules_of_step`: the modules named, such as `getam.training.launch`, and every module of getam and
+    getam_lattice that they import, directly or not; and the lattice's C++ sources (csrc/) if one of them loads it.
+    Comments, docstrings and layout do not count, nor do modules that no number depends on.
 
     Raises:
         ValueError: a name is that of a package, whose `__init__` computes nothing, or of no module.
@@ -47,7 +52,7 @@ def step_digest(*modules: str) -> str:
     names = sorted(modules_of_step(*modules))
     for name in names:
         digest.update(f"{name}\n{_outline(_source(name))}\n".encode())
-    if f"{_PACKAGE}.lattice._native" in names:
+    if "getam_lattice.library" in names:
         for path in lattice_sources():
             digest.update(f"{path.name}\n{path.read_text(encoding='utf-8')}\n".encode())
     return digest.hexdigest()
@@ -56,13 +61,13 @@ def step_digest(*modules: str) -> str:
 def lattice_sources() -> list[Path]:
     """The files of csrc/ that the lattice is built from: sources, headers, compiler flags.
 
-    In a checkout they are in csrc/ beside the package; setup.py copies them into an installed one.
+    In a checkout they are in csrc/ around the package getam_lattice; the build copies them into an installed one.
     """
-    for folder in (_FOLDER.parent / "csrc", _FOLDER / "lattice" / "csrc"):
-        if found := sorted(path for path in folder.glob("*") if path.suffix in (".cpp", ".h", ".toml")):
+    for folder in (_LATTICE_FOLDER / "csrc", _LATTICE_FOLDER.parent):
+        if found := sorted(path for pattern in _LATTICE_SOURCES for path in folder.glob(pattern)):
             return found
     raise FileNotFoundError(
-        f"{_FOLDER}: the sources of the lattice, csrc/, are neither in it nor beside it; reinstall getam"
+        f"{_LATTICE_FOLDER}: the sources of the lattice, csrc/, are neither in it nor around it; reinstall getam"
     )
 
 
@@ -79,7 +84,7 @@ def modules_of_step(*modules: str) -> set[str]:
 
 @cache
 def _imports(source: str) -> list[str]:
-    """Modules of this package that a source imports, inside functions too."""
+    """Modules of these packages that a source imports, inside functions too."""
     names = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -93,17 +98,19 @@ def _imports(source: str) -> list[str]:
 
 
 def _is_ours(name: str) -> bool:
-    return name.split(".")[0] == _PACKAGE
+    return name.split(".")[0] in ("getam", "getam_lattice")
 
 
 @cache
 def _is_module(name: str) -> bool:
-    """Whether this is a module of the package; packages are none, as their `__init__` computes nothing."""
+    """Whether this is a module of these packages; packages are none, as their `__init__` computes nothing."""
     return _is_ours(name) and _path(name).is_file()
 
 
 def _path(name: str) -> Path:
-    return _FOLDER.joinpath(*name.split(".")[1:]).with_suffix(".py")
+    package, *parts = name.split(".")
+    folder = _FOLDER if package == "getam" else _LATTICE_FOLDER
+    return folder.joinpath(*parts).with_suffix(".py")
 
 
 def _source(name: str) -> str:

@@ -74,16 +74,37 @@ def mean_field(
     bilateral: tuple[float, float, float],
 ) -> np.ndarray:
     """image (H, W, 3), probabilities (L, H, W) -> marginals (L, H, W)."""
-    p = probabilities.reshape(len(probabilities), -1).T.astype(float)
-    features = bilateral_features(image_rgb, bilateral[1], bilateral[0])
-    positions = bilateral_features(image_rgb, 1, gaussian[0])[:, :2]
-    message = np.zeros((len(p), len(p)))
-    for compatibility, kernel in ((gaussian[1], positions), (bilateral[2], features)):
-        matrix = lattice_matrix(kernel)
-        root = 1 / np.sqrt(matrix.sum(1) + 1e-20)
-        message += compatibility * root[:, None] * matrix * root
-    q = p
+    labels = len(probabilities)
+    p = probabilities.reshape(labels, -1).astype(float)
+    kernels = [
+        (bilateral_features(image_rgb, 1, gaussian[0])[:, :2], "symmetric", gaussian[1] * np.eye(labels)),
+        (bilateral_features(image_rgb, bilateral[1], bilateral[0]), "symmetric", bilateral[2] * np.eye(labels)),
+    ]
+    matrices = [(kernel_matrix(features, normalisation), gain) for features, normalisation, gain in kernels]
+    return mean_field_with(matrices, np.log(p), iterations).reshape(probabilities.shape)
+
+
+def kernel_matrix(features: np.ndarray, normalisation: str) -> np.ndarray:
+    """The normalised kernel: features (N, d) -> (N, N)."""
+    matrix = lattice_matrix(features)
+    n = matrix.sum(1) + 1e-20
+    return {
+        "none": lambda: matrix,
+        "before": lambda: matrix / n,
+        "after": lambda: matrix / n[:, None],
+        "symmetric": lambda: matrix / np.sqrt(n) / np.sqrt(n)[:, None],
+    }[normalisation]()
+
+
+def mean_field_with(matrices: list[tuple[np.ndarray, np.ndarray]], scores: np.ndarray, iterations: int) -> np.ndarray:
+    """Marginals (L, N) from kernels (N, N), each with the gains (L, L) of its messages, and unary scores (L, N)."""
+    q = normalised(scores)
     for _ in range(iterations):
-        scores = p * np.exp(message @ q)
-        q = scores / scores.sum(1, keepdims=True)
-    return q.T.reshape(probabilities.shape)
+        q = normalised(scores + sum(gain @ q @ matrix.T for matrix, gain in matrices))
+    return q
+
+
+def normalised(scores: np.ndarray) -> np.ndarray:
+    """The softmax over the first axis."""
+    exponentials = np.exp(scores - scores.max(0))
+    return exponentials / exponentials.sum(0)

@@ -8,6 +8,7 @@ from skimage import data
 from getam import bilateral_filter, dense_crf, dense_crf_batch
 from getam.lattice import _native, torch_lattice
 from getam.lattice.crf import _mean_field
+from getam_lattice import library
 from tests.helpers import lattice_oracle
 
 SETTINGS = {"iterations": 5, "gaussian": (3.0, 3.0), "bilateral": (6.1, 37.0, 4.0)}
@@ -232,24 +233,24 @@ def test_missing_pydensecrf(monkeypatch):
 
 
 def test_library_of_other_sources(monkeypatch):
-    monkeypatch.setattr(_native, "_INTERFACE_VERSION", 0)
-    _native._library.cache_clear()
+    monkeypatch.setattr(library, "_INTERFACE_VERSION", 0)
+    library.library.cache_clear()
     try:
         with pytest.raises(ImportError, match="was built from other sources than these; `make setup`"):
             dense_crf(*random_case())
     finally:
-        _native._library.cache_clear()
+        library.library.cache_clear()
 
 
 def test_missing_library(monkeypatch, tmp_path):
     monkeypatch.delenv("GETAM_LIBRARY", raising=False)
-    monkeypatch.setattr(_native, "__file__", str(tmp_path / "_native.py"))
-    _native._library.cache_clear()
+    monkeypatch.setattr(library, "__file__", str(tmp_path / "library.py"))
+    library.library.cache_clear()
     try:
         with pytest.raises(ImportError, match=r"libgetam\.so is missing.*make setup.*apt-get install g\+\+"):
             dense_crf(*random_case())
     finally:
-        _native._library.cache_clear()
+        library.library.cache_clear()
 
 
 def test_numbers_of_numpy_as_settings():

@@ -20,7 +20,7 @@ def test_steps_are_built_on_what_they_import():
         f"getam.{name}"
         for name in ("training.phases", "method.activation", "method.losses", "models.network", "data.augmentation")
     } <= training
-    assert "getam.lattice._native" in training & masks
+    assert {"getam.lattice._native", "getam_lattice.library", "getam_lattice.kernels"} <= training & masks
     # The decoder does not change what the dense CRF does.
     assert "getam.models.network" not in masks
     assert not {"getam.utils.progress", "getam.utils.files"} & (training | masks)
@@ -61,8 +61,9 @@ def copied_package(tmp_path, monkeypatch):
     """A copy of the package and of csrc/, which the digests are computed from; its files may be edited."""
     checkout = tmp_path / "checkout"
     shutil.copytree(ROOT / "getam", checkout / "getam", ignore=shutil.ignore_patterns("__pycache__", "*.so"))
-    shutil.copytree(ROOT / "csrc", checkout / "csrc")
+    shutil.copytree(ROOT / "csrc", checkout / "csrc", ignore=shutil.ignore_patterns("__pycache__", "*.so", "build"))
     monkeypatch.setattr(provenance, "_FOLDER", checkout / "getam")
+    monkeypatch.setattr(provenance, "_LATTICE_FOLDER", checkout / "csrc" / "getam_lattice")
     forget_sources()
     yield checkout
     forget_sources()
@@ -79,7 +80,7 @@ def digest(step):
 
 
 STEPS = yaml.safe_load((ROOT / "tests" / "steps.yaml").read_text())
-LATTICE = sorted(path.name for path in (ROOT / "csrc").iterdir() if path.suffix in (".cpp", ".h", ".toml"))
+LATTICE = sorted(path.name for pattern in ("*.cpp", "*.h", "flags.toml") for path in (ROOT / "csrc").glob(pattern))
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -87,7 +88,8 @@ def test_an_edit_counts_where_it_belongs(copied_package, step):
     before, covered = digest(step), STEPS[step].split()
     outside = "cli.command" if "cli.command" not in covered else "cli.options"
     for module, counts in ((covered[0], True), (covered[-1], True), (outside, False), ("utils.files", False)):
-        path = copied_package.joinpath("getam", *module.split(".")).with_suffix(".py")
+        folder = "csrc" if module.startswith("getam_lattice.") else "getam"
+        path = copied_package.joinpath(folder, *module.split(".")).with_suffix(".py")
         source = path.read_text()
         path.write_text(source + "\nX = 1\n")
         assert (digest(step) != before) == counts, module
@@ -106,17 +108,20 @@ def test_every_source_of_the_lattice_counts(copied_package, name):
 
 def test_what_a_build_leaves_does_not_count(copied_package):
     before = digest("evaluation.masks")
-    for name in ("kernels.o", "libgetam.so", ".kernels.cpp.swp", "README.md"):
+    for name in ("kernels.o", "libgetam.so", ".kernels.cpp.swp", "README.md", "pyproject.toml"):
         (copied_package / "csrc" / name).write_bytes(b"anything")
     assert digest("evaluation.masks") == before
 
 
-def test_an_installed_package_has_the_digests_of_its_checkout(copied_package):
+def test_an_installed_package_has_the_digests_of_its_checkout(copied_package, monkeypatch):
     before = {step: digest(step) for step in ("training.launch", "evaluation.masks")}
-    (copied_package / "csrc").rename(copied_package / "getam" / "lattice" / "csrc")
+    installed = copied_package / "getam_lattice"
+    (copied_package / "csrc" / "getam_lattice").rename(installed)
+    (copied_package / "csrc").rename(installed / "csrc")
+    monkeypatch.setattr(provenance, "_LATTICE_FOLDER", installed)
     assert {step: digest(step) for step in before} == before
-    shutil.rmtree(copied_package / "getam" / "lattice" / "csrc")
-    with pytest.raises(FileNotFoundError, match="sources of the lattice, csrc/, are neither in it nor beside it"):
+    shutil.rmtree(installed / "csrc")
+    with pytest.raises(FileNotFoundError, match="sources of the lattice, csrc/, are neither in it nor around it"):
         digest("evaluation.masks")
 
 
@@ -125,7 +130,7 @@ def test_a_built_package_has_the_digests_of_its_checkout(tmp_path):
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
     sources = tmp_path / "sources"  # a build leaves folders beside what it builds
     for name in ("getam", "csrc"):
-        shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+        shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__", "*.so", "build"))
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
         shutil.copy(ROOT / name, sources)
     subprocess.run([*install, "--target", str(tmp_path / "site"), str(sources)], check=True)

@@ -70,6 +70,9 @@ def checkout(tmp_path):
     parts = ("Snakefile", "Makefile", "workflow", "config", "profiles", "getam", "csrc", "docker", "envs", "benchmarks")
     subprocess.run(["cp", "-r", *(str(ROOT / part) for part in parts), str(folder)], check=True)
     (folder / "own.yaml").write_text("seeds: [0]\n")
+    weights = folder / "resources" / "weights" / "vit_tiny_patch16_224.safetensors"  # placed by hand
+    weights.parent.mkdir(parents=True)
+    weights.touch()
     calls = tmp_path / "calls"
     calls.touch()
     for place in (tmp_path / "bin", folder / ".venv" / "bin"):

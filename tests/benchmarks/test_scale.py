@@ -97,7 +97,7 @@ def test_the_rehearsal_and_its_resumption(tmp_path, monkeypatch):
     log = (tmp_path / "logs" / "voc_table_and_report.log").read_text()
     assert "rule report:" in log
     assert not any(f"rule {rule}:" in log for rule in ("prepare", "saliency", "train", "predict", "refine", "score"))
-    table = list(csv.DictReader((tmp_path / "results" / "voc_val_miou.csv").open()))
+    table = list(csv.DictReader((tmp_path / "results" / "voc_val_miou.csv").read_text().splitlines()))
     assert [row["row"] for row in table] == ["masks", "without CRF"]
     monkeypatch.setattr(rehearsal, "measure", lambda *_: pytest.fail("a finished step is repeated"))
     assert all(again == rows for again in rehearsal.rehearse(tmp_path, scale))

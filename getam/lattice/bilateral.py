@@ -33,6 +33,10 @@ def bilateral_filter(images_rgb: Tensor, values: Tensor, sigma_rgb: float, sigma
         raise ValueError(f"values: expected (B, K, H, W), got {tuple(values.shape)}")
     check_shape("images_rgb", images_rgb, (values.shape[0], 3, *values.shape[2:]))
     check_positive(sigma_rgb=sigma_rgb, sigma_xy=sigma_xy)
+    if values.is_cuda and values.numel():
+        # One lattice for both directions. Its limits refuse what is not finite, without one more wait for the device.
+        lattice = torch_lattice.bilateral_lattice(images_rgb, float(sigma_rgb), float(sigma_xy))
+        return torch_lattice.LatticeFilter.apply(values, lattice, False)
     if not torch.isfinite(images_rgb).all():
         raise ValueError("images_rgb: expected finite values")
     return _filter(images_rgb, values.to(torch.float32), float(sigma_rgb), float(sigma_xy), False)

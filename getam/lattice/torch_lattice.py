@@ -6,31 +6,37 @@ from math import sqrt
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
+
+_LARGEST = 2.0**17  # feature, the limit of csrc/lattice.cpp
+_AT_ONCE = 2**26  # values that are splatted by one operation, 256 MiB; more than that corner by corner
 
 
 class TorchLattice:
-    """The permutohedral lattice (Adams, Baek and Davis 2010) of points in d dimensions.
+    """The permutohedral lattice (Adams, Baek and Davis 2010) of points in d dimensions, of one image or a batch.
+
+    The host waits for the device twice: for the range of the lattice and for the number of its vertices.
 
     Args:
         features: (d, N) float32; the lattice approximates a Gaussian of variance 1 in these units.
+        images: number of images. The points are those of the first image, then those of the second, and so on, as many
+            of each; points of different images have no vertex in common.
 
     Raises:
         ValueError: the features span more lattice cells than can be numbered, or are not finite.
     """
 
-    def __init__(self, features: Tensor):
+    def __init__(self, features: Tensor, images: int = 1):
         d, points = features.shape
-        if not (features.abs() < 2**17).all():  # the limit of csrc/lattice.cpp
-            raise ValueError("sigma is too small for an image of this range")
-        origins, by_rank, self.weights = _locate(features)
-        steps, keys = _corner_keys(origins, by_rank)
+        # Features beyond the limit are refused below; until then, they must not lead beyond any array.
+        origins, by_rank, self.weights = _locate(features.nan_to_num().clamp(-_LARGEST, _LARGEST))
+        image = torch.arange(images, device=features.device).repeat_interleave(points // images, output_size=points)
+        steps, keys = _corner_keys(origins, by_rank, features.abs().amax(), image, images)
         unique, corners = torch.unique(keys, return_inverse=True)
         self.corners = corners.view(d + 1, points)
         self.vertices = len(unique)
         # (d + 1, 2, vertices): the neighbours along each direction; if missing, the index of a row of zeros.
-        self._neighbours = torch.stack(
-            [torch.stack([_find(unique, unique + sign * step) for sign in (-1, 1)]) for step in steps]
-        )
+        self._neighbours = _find(unique, unique + torch.stack([-steps, steps], 1)[:, :, None])
         self._slice_scale = 1 / (1 + 2.0**-d)
 
     def filter(self, values: Tensor, transposed: bool = False, weights: Tensor | None = None) -> Tensor:
@@ -43,13 +49,15 @@ class TorchLattice:
         """
         weights = self.weights if weights is None else weights
         table = values.new_zeros(self.vertices + 1, values.shape[1])
-        for corner, weight in zip(self.corners, weights, strict=True):
-            table.index_add_(0, corner, weight[:, None] * values)
+        if weights.numel() * values.shape[1] <= _AT_ONCE:
+            table.index_add_(0, self.corners.flatten(), (weights[:, :, None] * values).flatten(0, 1))
+        else:
+            for corner, weight in zip(self.corners, weights, strict=True):
+                table.index_add_(0, corner, weight[:, None] * values)
         for previous, following in self._neighbours.flip(0) if transposed else self._neighbours:
             table[:-1] += 0.5 * (table[previous] + table[following])
-        filtered = torch.zeros_like(values)
-        for corner, weight in zip(self.corners, weights, strict=True):
-            filtered.addcmul_(weight[:, None], table[corner])
+        corners = self.corners.T.contiguous()
+        filtered = embedding_bag(corners, table, mode="sum", per_sample_weights=weights.T.contiguous())
         return filtered.mul_(self._slice_scale)
 
     def symmetric_weights(self) -> Tensor:
@@ -63,26 +71,55 @@ def positions(height: int, width: int, sigma_xy: float, device: torch.device) ->
     y, x = torch.meshgrid(
         *(torch.arange(side, dtype=torch.float32, device=device) for side in (height, width)), indexing="ij"
     )
-    return torch.stack([x, y]).flatten(1) / sigma_xy
+    return _divided(torch.stack([x, y]).flatten(1), sigma_xy)
+
+
+def _divided(values: Tensor, sigma: float) -> Tensor:
+    """values / sigma. By a number, CUDA multiplies with the rounded reciprocal; csrc/ and the CPU divide."""
+    return values / torch.full((), sigma, device=values.device)
 
 
 def bilateral_features(image_rgb: Tensor, sigma_rgb: float, sigma_xy: float) -> Tensor:
     """(x, y) / sigma_xy and (r, g, b) / sigma_rgb: (3, H, W) -> (5, H * W)."""
     xy = positions(*image_rgb.shape[1:], sigma_xy, image_rgb.device)
-    return torch.cat([xy, image_rgb.to(torch.float32).flatten(1) / sigma_rgb])
+    return torch.cat([xy, _divided(image_rgb.to(torch.float32).flatten(1), sigma_rgb)])
+
+
+def bilateral_lattice(images_rgb: Tensor, sigma_rgb: float, sigma_xy: float) -> TorchLattice:
+    """The lattice of a batch of images, (B, 3, H, W)."""
+    images = len(images_rgb)
+    xy = positions(*images_rgb.shape[2:], sigma_xy, images_rgb.device).repeat(1, images)
+    rgb = images_rgb.to(torch.float32).transpose(0, 1).flatten(1)
+    return TorchLattice(torch.cat([xy, _divided(rgb, sigma_rgb)]), images)
+
+
+def filter_batch(lattice: TorchLattice, values: Tensor, transposed: bool = False) -> Tensor:
+    """W values, or W' values, per channel, on the lattice of their images: (B, K, H, W) -> (B, K, H, W), float32."""
+    points = values.to(torch.float32).permute(0, 2, 3, 1)
+    filtered = lattice.filter(points.flatten(0, 2), transposed).view(points.shape)
+    return filtered.permute(0, 3, 1, 2).contiguous()
 
 
 def bilateral_filter(
     images_rgb: Tensor, values: Tensor, sigma_rgb: float, sigma_xy: float, transposed: bool = False
 ) -> Tensor:
     """W values, or W' values, per channel: images (B, 3, H, W), values (B, K, H, W) -> (B, K, H, W)."""
-    filtered = torch.empty_like(values, dtype=torch.float32, memory_format=torch.contiguous_format)
     if values.numel() == 0:
-        return filtered
-    for image, value, out in zip(images_rgb, values, filtered, strict=True):
-        lattice = TorchLattice(bilateral_features(image, sigma_rgb, sigma_xy))
-        out.copy_(lattice.filter(value.to(torch.float32).flatten(1).T, transposed).T.view_as(out))
-    return filtered
+        return torch.empty_like(values, dtype=torch.float32, memory_format=torch.contiguous_format)
+    return filter_batch(bilateral_lattice(images_rgb, sigma_rgb, sigma_xy), values, transposed)
+
+
+class LatticeFilter(torch.autograd.Function):
+    """`filter_batch`, whose gradient is its transpose on the same lattice."""
+
+    @staticmethod
+    def forward(ctx, values: Tensor, lattice: TorchLattice, transposed: bool) -> Tensor:
+        ctx.lattice, ctx.transposed = lattice, transposed
+        return filter_batch(lattice, values, transposed)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        return LatticeFilter.apply(gradient, ctx.lattice, not ctx.transposed), None, None
 
 
 def mean_field(
@@ -149,22 +186,34 @@ def _inverse(permutations: Tensor) -> Tensor:
     return torch.empty_like(permutations).scatter_(0, permutations, places)
 
 
-def _corner_keys(origins: Tensor, by_rank: Tensor) -> tuple[list[int], Tensor]:
-    """Vertices as numbers: the increment of one step along each direction, and the corners' numbers (d + 1, N)."""
+def _corner_keys(
+    origins: Tensor, by_rank: Tensor, largest: Tensor, image: Tensor, images: int
+) -> tuple[Tensor, Tensor]:
+    """Vertices as numbers: the increment of one step along each direction, and the corners' numbers (d + 1, N).
+
+    Args:
+        largest: magnitude of the features, a scalar.
+        image: (N,), the image of each point, which is one more digit of the numbers.
+    """
     d = len(origins) - 1
     # Corners lie up to d + 1 beyond the origins, and their neighbours as far again.
     lowest = origins[:d].amin(1) - 2 * (d + 1)
-    counts = (origins[:d].amax(1) - lowest + 2 * (d + 1) + 1).tolist()
+    counts = origins[:d].amax(1) - lowest + 2 * (d + 1) + 1
+    # Read together, as the host waits for the device. Doubles hold both exactly where the limit is kept.
+    *counts, largest = torch.cat([counts.double(), largest.double()[None]]).tolist()
+    if not largest < _LARGEST:  # false for NaN, too
+        raise ValueError("sigma is too small for an image of this range")
     units = [1]
     for count in counts:
-        units.append(units[-1] * count)
-    if units[d] >= 2**63:
+        units.append(units[-1] * int(count))
+    if units[d] * images >= 2**63:
         raise ValueError("sigma is too small: the lattice would need more than 2^63 vertices")
     # One step: +1 at every coordinate and -(d + 1) at one of them, of which the last is not stored.
     steps = [sum(units[:d]) - (d + 1) * unit for unit in units[:d]] + [sum(units[:d])]
-    units, steps_by_coordinate = (torch.tensor(x, device=origins.device) for x in (units[:d], steps))
-    origin_keys = ((origins[:d] - lowest[:, None]) * units[:, None]).sum(0, keepdim=True)
-    walked = steps_by_coordinate[by_rank.flip(0)[:d]].cumsum(0)
+    units, steps = (torch.tensor(x, device=origins.device) for x in (units, steps))
+    origin_keys = (origins[:d] - lowest[:, None]) * units[:d, None]
+    origin_keys = origin_keys.sum(0, keepdim=True) + image * units[d]
+    walked = steps[by_rank.flip(0)[:d]].cumsum(0)
     return steps, torch.cat([origin_keys, origin_keys + walked])
 
 

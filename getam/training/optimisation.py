@@ -11,13 +11,29 @@ from getam.config.recipe import Recipe
 
 
 def make_optimiser(network: nn.Module, training: Training, recipe: Recipe) -> Optimizer:
-    """SGD with the recipe's momentum and weight decay, or AdamW, over all parameters."""
-    groups, fused = _groups(network, training.head_factor), training.fused_optimiser
+    """SGD with the recipe's momentum and weight decay, or AdamW, over all parameters.
+
+    Without `fused_optimiser` torch chooses: many tensors at once on a GPU, one after the other on the CPU.
+    """
+    groups, fused = _groups(network, training.head_factor), training.fused_optimiser or None
     if training.optimiser == "adamw":
         return torch.optim.AdamW(groups, training.rate, weight_decay=training.weight_decay, fused=fused)
     return torch.optim.SGD(
         groups, training.rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=fused
     )
+
+
+def begin_momentum(optimiser: Optimizer) -> None:
+    """Gives every parameter of fused SGD its momentum, zero where it has none yet.
+
+    torch's fused step needs that of all parameters or of none, and the decoder has no gradient before the joint phase.
+    A momentum of zero gives the same step as none.
+    """
+    for group in optimiser.param_groups:
+        if isinstance(optimiser, torch.optim.SGD) and group["fused"] and group["momentum"]:
+            for parameter in group["params"]:
+                if optimiser.state[parameter].get("momentum_buffer") is None:
+                    optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def _groups(network: nn.Module, head_factor: float) -> list[dict[str, Any]]:

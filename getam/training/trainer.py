@@ -21,7 +21,13 @@ from getam.models.saving import save_network
 from getam.training.checkpoints import Checkpoints, FinishedTraining, read_checkpoint, write_checkpoint
 from getam.training.distributed import Replica, synchronise_batch_norm
 from getam.training.history import History, LossMeans, copy_history
-from getam.training.optimisation import first_joint_step, learning_rate, make_optimiser, set_learning_rate
+from getam.training.optimisation import (
+    begin_momentum,
+    first_joint_step,
+    learning_rate,
+    make_optimiser,
+    set_learning_rate,
+)
 from getam.training.phases import (
     Batch,
     ClassificationPhase,
@@ -105,6 +111,7 @@ class Trainer:
         self._buffers: list[Tensor] | None = None  # before the step that is running
         self._updating = False  # whether weights are between two states
         self._first_step = self._done = self._resume()
+        begin_momentum(self._optimiser)
         # Read now, so that a missing file is found before anything is trained.
         self._first_phase_made = None if first_phase is None else read_json(first_phase.folder / PROVENANCE)
 

@@ -269,3 +269,35 @@ class TestDenseEnergy:
             loss(images, probabilities, valid, labels[:, :1])
         with pytest.raises(ValueError, match="sigma_rgb: expected a number above 0, got 0"):
             DenseEnergyLoss(sigma_rgb=0)
+
+
+def test_a_batch_shares_one_lattice_in_torch():
+    """Each image is filtered as if it were alone; one of them spans more colours than the others."""
+    generator = torch.Generator().manual_seed(5)
+    images = torch.randint(0, 256, (3, 3, 20, 24), generator=generator) * torch.tensor([1, 0, 3])[:, None, None, None]
+    values = torch.randn(3, 4, 20, 24, generator=generator)
+    for transposed in (False, True):
+        found = torch_lattice.bilateral_filter(images, values, 15.0, 20.0, transposed)
+        alone = [
+            torch_lattice.bilateral_filter(image[None], value[None], 15.0, 20.0, transposed)
+            for image, value in zip(images, values, strict=True)
+        ]
+        assert relative_error(found, torch.cat(alone)) < 4e-7
+
+
+def test_the_lattice_serves_both_directions():
+    images = torch.randint(0, 256, (2, 3, 8, 9), generator=torch.Generator().manual_seed(6))
+    values = torch.randn(2, 2, 8, 9, generator=torch.Generator().manual_seed(7)).requires_grad_()
+    factors = torch.randn(2, 2, 8, 9, generator=torch.Generator().manual_seed(8))
+    lattice = torch_lattice.bilateral_lattice(images, 15.0, 20.0)
+    (found,) = torch.autograd.grad((torch_lattice.LatticeFilter.apply(values, lattice, False) * factors).sum(), values)
+    (expected,) = torch.autograd.grad((bilateral_filter(images, values, 15.0, 20.0) * factors).sum(), values)
+    assert relative_error(found, expected) < 1e-5
+
+
+def test_parts_of_a_large_splat_give_the_same(monkeypatch):
+    images = torch.randint(0, 256, (2, 3, 8, 9), generator=torch.Generator().manual_seed(6))
+    values = torch.randn(2, 2, 8, 9, generator=torch.Generator().manual_seed(7))
+    expected = torch_lattice.bilateral_filter(images, values, 15.0, 20.0)
+    monkeypatch.setattr(torch_lattice, "_AT_ONCE", 0)
+    assert torch.equal(torch_lattice.bilateral_filter(images, values, 15.0, 20.0), expected)

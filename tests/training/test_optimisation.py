@@ -5,7 +5,13 @@ from torch import nn
 
 from getam import load_experiment, load_recipe
 from getam.config.experiment import Training
-from getam.training.optimisation import first_joint_step, learning_rate, make_optimiser, set_learning_rate
+from getam.training.optimisation import (
+    begin_momentum,
+    first_joint_step,
+    learning_rate,
+    make_optimiser,
+    set_learning_rate,
+)
 
 
 def test_the_released_optimiser_and_schedule_exactly(golden_folder):
@@ -64,3 +70,27 @@ def test_what_begins_with_random_weights_has_a_rate_of_its_own():
     moved = {name: (before[name] - parameter).detach() for name, parameter in network.named_parameters()}
     for name, expected in (("backbone.weight", 0.1), ("backbone.bias", 0.1), ("head.weight", 1.0)):
         torch.testing.assert_close(moved[name], torch.full_like(moved[name], expected))
+
+
+def test_fused_sgd_with_parameters_that_begin_late():
+    """The decoder has no gradient before the joint phase. Its momentum begins at zero, with the steps of plain SGD."""
+    weights = []
+    for fused in (False, True):
+        torch.manual_seed(0)
+        network = nn.ModuleDict({"early": nn.Linear(4, 4), "late": nn.Linear(4, 4)})
+        optimiser = make_optimiser(network, Training(fused_optimiser=fused, rate=0.1), load_recipe("paper"))
+        begin_momentum(optimiser)
+        for step in range(4):
+            optimiser.zero_grad()
+            output = network["early"](torch.ones(2, 4))
+            (network["late"](output) if step > 1 else output).square().sum().backward()
+            optimiser.step()
+        weights.append(torch.cat([parameter.detach().flatten() for parameter in network.parameters()]))
+    assert torch.allclose(*weights, rtol=1e-6, atol=1e-7)
+
+
+def test_torch_chooses_how_many_tensors_are_updated_at_once():
+    # False would switch the form off that updates many tensors at once on a GPU.
+    for settings in (Training(), Training(optimiser="adamw", weight_decay=0.1)):
+        optimiser = make_optimiser(nn.Linear(2, 2), settings, load_recipe("released"))
+        assert [optimiser.defaults[name] for name in ("fused", "foreach")] == [None, None]

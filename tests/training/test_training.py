@@ -474,6 +474,14 @@ def test_faster_settings_train_alike(uninterrupted, small_experiment, tmp_path, 
     assert found[3:] == pytest.approx(expected[3:], rel=0.1)
 
 
+def test_fused_sgd_trains_both_phases(small_experiment, tmp_path):
+    sgd = {"training.optimiser": "sgd", "training.weight_decay": None, "training.rate": 0.01}
+    for fused in (False, True):
+        train(load_experiment(small_experiment, {**sgd, "training.fused_optimiser": fused}), tmp_path / str(fused))
+    plain, found = ([float(row["total"]) for row in history(tmp_path / name)] for name in ("False", "True"))
+    assert found == pytest.approx(plain, rel=0.02)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
 def test_compiled_training(uninterrupted, small_experiment, tmp_path):

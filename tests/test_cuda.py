@@ -99,7 +99,8 @@ def test_dense_crf(images_rgb, labels):
     expected = dense_crf(image, probabilities, negligible=0)
     for found in (dense_crf(image, probabilities.cuda()), dense_crf(image.cuda(), probabilities.cuda())):
         assert found.is_cuda
-        assert (found.cpu() - expected).abs().max() < 1e-4
+        # 1.2e-4 was found with additions in any order, as a GPU makes them.
+        assert (found.cpu() - expected).abs().max() < 2e-4
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -49,6 +49,7 @@ void run(const Normalise& task) {
   if (kernel.normalisation == Normalisation::kNone) return;
   if (!symmetric) kernel.factor = Array<float>(lattice.points());
   Array<float> tables(task.threads * lattice.vertices);
+  const float slice = slice_scale(lattice);
   run_team(task.threads, [&](Member& member) {
     // Every member splats into its own table; the first one then takes their sum.
     float* mine = &tables[member.index() * lattice.vertices];
@@ -66,7 +67,7 @@ void run(const Normalise& task) {
       float* weight = &lattice.weight[p * corners];
       float sum = 0;
       for (int k = 0; k < corners; ++k) sum += weight[k] * tables[lattice.vertex[p * corners + k]];
-      const float n = slice_scale(lattice) * sum + 1e-20f;
+      const float n = slice * sum + 1e-20f;
       if (symmetric) {
         // Multiplied into the weights, the normalisation costs nothing afterwards.
         const float scale = 1 / std::sqrt(n);

@@ -11,6 +11,7 @@
 #include "blocks.h"
 #include "kernels.h"
 #include "memory.h"
+#include "pair.h"
 #include "team.h"
 #include "term.h"
 #include "vector.h"
@@ -42,6 +43,7 @@ class Inference {
   std::vector<int> left_out_;  // labels
   size_t vectors_;
   std::vector<Term> terms_;
+  Pair pair_;
   Array<Vector> unary_;        // (pixels, vectors): log2 of the probabilities
   Array<Vector> spare_;        // the same, narrower
   Array<float> others_;        // (pixels): sum of the probabilities of the labels left out
@@ -72,6 +74,13 @@ Array<int32_t> in_order(size_t count) {
   return order;
 }
 
+std::vector<Term> make_terms(const MeanField& task, size_t vectors) {
+  std::vector<Term> terms;
+  terms.reserve(task.pairwise.size());
+  for (const Pairwise& pairwise : task.pairwise) terms.emplace_back(pairwise, task.labels, vectors, task.threads);
+  return terms;
+}
+
 Inference::Inference(const MeanField& task)
     : task_(task),
       pixels_(task.points),
@@ -79,6 +88,8 @@ Inference::Inference(const MeanField& task)
       pixel_(task.pairwise.empty() ? order_.data() : task.pairwise[0].kernel->lattice.pixel.data()),
       kept_(labels_above(task, task.negligible)),
       vectors_(vectors_for(int(kept_.size()))),
+      terms_(make_terms(task, vectors_)),
+      pair_(terms_),
       unary_(pixels_ * vectors_),
       spare_(task.negligible > 0 ? pixels_ * vectors_ : 0),
       others_(pixels_),
@@ -86,8 +97,6 @@ Inference::Inference(const MeanField& task)
       blocks_(task.threads * 2 * kBlock * vectors_),
       largest_(task.threads * vectors_),
       leaving_(vectors_) {
-  terms_.reserve(task.pairwise.size());
-  for (const Pairwise& pairwise : task.pairwise) terms_.emplace_back(pairwise, task.labels, vectors_, task.threads);
   for (int c = 0; c < task.labels; ++c) {
     if (!std::binary_search(kept_.begin(), kept_.end(), c)) left_out_.push_back(c);
   }
@@ -121,6 +130,7 @@ void Inference::iterate(Member& member) {
         normalise(member, p, count, block);
       }
       if (i == task_.iterations) return store_marginals(p, count, block);
+      if (pair_) return pair_.splat(member, p, count, block);
       for (Term& term : terms_) term.splat(member, p, count, block);
     });
     if (i == task_.iterations) return;
@@ -160,6 +170,7 @@ void Inference::load_start(size_t p, size_t count, Vector* block) {
 }
 
 void Inference::add_messages(size_t p, size_t count, bool first, Vector* block, Vector* scratch) {
+  if (pair_ && !first) return pair_.add_messages(p, count, &unary_[p * vectors_], block);
   std::copy_n(&unary_[p * vectors_], count * vectors_, block);
   if (first) return;
   for (Term& term : terms_) term.add_messages(p, count, int(kept_.size()), block, scratch);

@@ -20,6 +20,9 @@ class Member {
     const int size;
     std::atomic<int> waiting{0};
     std::atomic<unsigned> generation{0};
+    std::atomic<int> asleep{0};
+    std::mutex mutex;
+    std::condition_variable next_generation;
   };
 
   Member(Shared& shared, int index) : shared_(shared), index_(index) {}
@@ -27,15 +30,28 @@ class Member {
   int index() const { return index_; }
   int size() const { return shared_.size; }
 
-  // Returns when every member has called it. Members busy-wait: the steps between barriers take microseconds.
+  // Returns when every member has called it. Members busy-wait for a moment, as the steps between barriers take
+  // microseconds, and then sleep: the member that they wait for may need their processor.
   void barrier() {
     const unsigned generation = shared_.generation.load();
     if (shared_.waiting.fetch_add(1) + 1 == shared_.size) {
       shared_.waiting.store(0);
       shared_.generation.fetch_add(1);
+      if (shared_.asleep.load() > 0) {
+        // A member that has seen the old generation with the mutex held is asleep once the mutex is free.
+        { const std::lock_guard<std::mutex> lock(shared_.mutex); }
+        shared_.next_generation.notify_all();
+      }
       return;
     }
-    while (shared_.generation.load() == generation) std::this_thread::yield();
+    for (int i = 0; i < kSpins; ++i) {
+      if (shared_.generation.load() != generation) return;
+      pause();
+    }
+    std::unique_lock<std::mutex> lock(shared_.mutex);
+    shared_.asleep.fetch_add(1);
+    shared_.next_generation.wait(lock, [&] { return shared_.generation.load() != generation; });
+    shared_.asleep.fetch_sub(1);
   }
 
   // This member's share of 0 .. count - 1, in consecutive pieces.
@@ -44,6 +60,20 @@ class Member {
   }
 
  private:
+  // Some tens of microseconds.
+  static constexpr int kSpins = 1000;
+
+  // Tells the processor that this is a loop that waits.
+  static void pause() {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("isb" ::: "memory");
+#else
+    std::this_thread::yield();
+#endif
+  }
+
   Shared& shared_;
   const int index_;
 };

@@ -42,6 +42,10 @@ class Term {
 
   Tables tables;
 
+  // Whether messages are rows of the table times `scale`, vector by vector.
+  bool plain() const { return kind_ != Compatibility::kMatrix && before_ == nullptr && after_ == nullptr; }
+  const Vector* scale() const { return scale_.data(); }
+
   void splat(const Member& member, size_t p, size_t count, const Vector* block) {
     splat_rows(member, tables, before_, p, count, block);
   }

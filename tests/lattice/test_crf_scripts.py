@@ -6,7 +6,7 @@ from skimage import data
 
 import getam_lattice.densecrf
 import getam_lattice.utils
-from tests.helpers import crf_scripts
+from benchmarks.speed import crf_scripts
 
 OURS = (getam_lattice.densecrf, getam_lattice.utils)
 

@@ -1,6 +1,6 @@
 """The vision transformers of the paper, and the features that the decoder taps."""
 
-from functools import partial
+from functools import cache, partial
 from typing import Literal, NamedTuple
 
 import timm
@@ -139,8 +139,16 @@ class Backbone(nn.Module):
 
 def normalise_images(images_rgb: Tensor) -> Tensor:
     """The networks' input, float32 (B, 3, H, W), from images 0..255 of any type and the same shape."""
-    mean, std = (torch.tensor(x, device=images_rgb.device).view(3, 1, 1) for x in (IMAGE_MEAN, IMAGE_STD))
+    mean, std = _image_statistics(images_rgb.device)
     return (images_rgb.float() / 255 - mean) / std
+
+
+@cache
+def _image_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation, (3, 1, 1), copied to a device once: a copy makes the host wait."""
+    with torch.inference_mode(False):  # others may need gradients
+        mean, std = (torch.tensor(x, device=device).view(3, 1, 1) for x in (IMAGE_MEAN, IMAGE_STD))
+        return mean, std
 
 
 def _check_images(images: Tensor) -> None:

@@ -13,14 +13,15 @@ from getam.config.recipe import Recipe
 def make_optimiser(network: nn.Module, training: Training, recipe: Recipe) -> Optimizer:
     """SGD with the recipe's momentum and weight decay, or AdamW, over all parameters.
 
-    Without `fused_optimiser` torch chooses: many tensors at once on a GPU, one after the other on the CPU.
+    Without `fused_optimiser` many tensors are updated at once on a GPU, as torch does by default, and one after the
+    other on the CPU.
     """
-    groups, fused = _groups(network, training.head_factor), training.fused_optimiser or None
+    groups = _groups(network, training.head_factor)
+    fused = training.fused_optimiser or None
+    form = {"fused": fused, "foreach": None if fused else next(network.parameters()).is_cuda}
     if training.optimiser == "adamw":
-        return torch.optim.AdamW(groups, training.rate, weight_decay=training.weight_decay, fused=fused)
-    return torch.optim.SGD(
-        groups, training.rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=fused
-    )
+        return torch.optim.AdamW(groups, training.rate, weight_decay=training.weight_decay, **form)
+    return torch.optim.SGD(groups, training.rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay, **form)
 
 
 def begin_momentum(optimiser: Optimizer) -> None:

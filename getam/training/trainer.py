@@ -18,6 +18,7 @@ from getam.data.digests import saliency_source
 from getam.data.loading import EpochBatches, TrainingImages, training_batches
 from getam.models.network import build_model
 from getam.models.saving import save_network
+from getam.training.buffers import BufferCopy
 from getam.training.checkpoints import Checkpoints, FinishedTraining, read_checkpoint, write_checkpoint
 from getam.training.distributed import Replica, synchronise_batch_norm
 from getam.training.history import History, LossMeans, copy_history
@@ -108,7 +109,7 @@ class Trainer:
         self._checkpoints = Checkpoints(folder, finished.identity)
         self._loss_means = LossMeans(this.device)
         self._most_classes = max(1, int(split.labels.sum(1).max()))
-        self._buffers: list[Tensor] | None = None  # before the step that is running
+        self._buffers = BufferCopy(self.network)
         self._updating = False  # whether weights are between two states
         self._first_step = self._done = self._resume()
         begin_momentum(self._optimiser)
@@ -224,19 +225,20 @@ class Trainer:
         _seed_step(self._experiment.seed, step, self._replica.rank)
         device = self._replica.device
         batch = Batch(*(loaded[key].to(device, non_blocking=True) for key in Batch._fields))
-        self._buffers = [buffer.clone() for buffer in self.network.buffers()]
+        self._buffers.take()
         output = phase(network_input(batch, self._experiment.training), batch)
         self._optimiser.zero_grad(set_to_none=True)
         output.total.backward()
         gradients = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
+        norm = nn.utils.get_total_norm(gradients, foreach=True if device.type == "cuda" else None)
         # Weights that have diverged may still give a finite loss; their gradients do not stay finite.
         (broken,) = self._replica.any(not bool((output.total.detach() + norm).isfinite()))
         if broken:
             self._give_up(step, output, norm)
         self._updating = True
         self._optimiser.step()
-        self._updating, self._buffers = False, None
+        self._updating = False
+        self._buffers.drop()
         return output, loaded["id"], batch
 
     def _give_up(self, step: int, output: StepOutput, norm: Tensor) -> None:
@@ -256,9 +258,7 @@ class Trainer:
         """Saves the state after the last complete step, if the error left it intact."""
         if self._updating:
             return
-        if self._buffers is not None:
-            for buffer, value in zip(self.network.buffers(), self._buffers, strict=True):
-                buffer.copy_(value)
+        self._buffers.restore()
         try:
             self._save(self._done)
         except Exception as error:  # the first error is the one to report

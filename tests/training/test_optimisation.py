@@ -89,8 +89,8 @@ def test_fused_sgd_with_parameters_that_begin_late():
     assert torch.allclose(*weights, rtol=1e-6, atol=1e-7)
 
 
-def test_torch_chooses_how_many_tensors_are_updated_at_once():
-    # False would switch the form off that updates many tensors at once on a GPU.
+def test_tensors_are_updated_one_after_the_other_on_the_cpu():
+    # That `fused` is None and not False matters on a GPU: False would switch off the form that updates many at once.
     for settings in (Training(), Training(optimiser="adamw", weight_decay=0.1)):
         optimiser = make_optimiser(nn.Linear(2, 2), settings, load_recipe("released"))
-        assert [optimiser.defaults[name] for name in ("fused", "foreach")] == [None, None]
+        assert [optimiser.defaults[name] for name in ("fused", "foreach")] == [None, False]

@@ -13,6 +13,8 @@ from getam.config.choices import DILATIONS, ITERATIONS
 
 # The 3 x 3 window without its centre, as (row, column) steps.
 _NEIGHBOURS = tuple((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0))
+# Values of all neighbours that a GPU gathers at once, 512 MiB: there launches cost more than memory.
+_MOST_AT_ONCE = 2**27
 
 
 def refine_maps(
@@ -54,9 +56,13 @@ def refine_maps(
     front = active.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
     packed = maps.gather(1, front[:, :, None, None].expand(-1, -1, *maps.shape[-2:]))
     packed = F.interpolate(packed, size=size, mode="bilinear", align_corners=True)
-    weights = affinity(images_rgb.to(maps.dtype), dilations)
-    for _ in range(iterations):
-        packed = _weighted_mean(packed, weights, dilations)
+    images_rgb = images_rgb.to(maps.dtype)
+    if packed.is_cuda and _fits(packed, dilations) and _fits(images_rgb, dilations):
+        packed = _refine_at_once(packed, images_rgb, iterations, dilations)
+    else:
+        weights = affinity(images_rgb, dilations)
+        for _ in range(iterations):
+            packed = _weighted_mean(packed, weights, dilations)
     return refined.scatter_(1, front[:, :, None, None].expand(-1, -1, *size), packed)
 
 
@@ -98,6 +104,34 @@ def _weighted_mean(maps: Tensor, weights: Tensor, dilations: tuple[int, ...]) ->
     for weight, neighbour in zip(weights, _neighbours(maps, dilations), strict=True):
         result.addcmul_(weight[:, None], neighbour)
     return result
+
+
+def _fits(x: Tensor, dilations: tuple[int, ...]) -> bool:
+    return len(_NEIGHBOURS) * len(dilations) * x.numel() <= _MOST_AT_ONCE
+
+
+def _refine_at_once(maps: Tensor, images_rgb: Tensor, iterations: int, dilations: tuple[int, ...]) -> Tensor:
+    """The same with all neighbours gathered by one operation: maps (B, K, H, W) -> (B, K, H, W)."""
+    height, width = maps.shape[-2:]
+    places = _places(height, width, dilations, maps.device)
+    images = images_rgb.flatten(2)[:, :, None]
+    difference = images[:, :, 0][:, :, places] - images  # (B, 3, N, H * W)
+    count = (len(_NEIGHBOURS) + 1) * len(dilations)
+    squares, total = difference.square().sum(2, keepdim=True), difference.sum(2, keepdim=True)
+    std = ((squares - total.square() / count) / (count - 1)).clamp_min(0).sqrt()
+    weights = (difference.abs() / -(1e-8 + 0.1 * std)).mean(1).softmax(1)[:, None]
+    maps = maps.flatten(2)
+    for _ in range(iterations):
+        maps = (maps[:, :, places] * weights).sum(2)
+    return maps.unflatten(2, (height, width))
+
+
+def _places(height: int, width: int, dilations: tuple[int, ...], device: torch.device) -> Tensor:
+    """Where each pixel's neighbours are, (N, H * W): row * W + column; edges are replicated, order as in `_neighbours`."""
+    steps = torch.tensor([(dilation * y, dilation * x) for dilation in dilations for y, x in _NEIGHBOURS])
+    rows = (torch.arange(height) + steps[:, :1]).clamp(0, height - 1)
+    columns = (torch.arange(width) + steps[:, 1:]).clamp(0, width - 1)
+    return (rows[:, :, None] * width + columns[:, None]).flatten(1).to(device, non_blocking=True)
 
 
 def _neighbours(x: Tensor, dilations: tuple[int, ...]) -> Iterator[Tensor]:

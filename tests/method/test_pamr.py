@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from getam import normalise_maps, refine_maps
-from getam.method.pamr import DILATIONS, affinity
+from getam.method.pamr import DILATIONS, _refine_at_once, affinity
 from tests.conftest import relative_error
 
 
@@ -47,6 +47,18 @@ def test_equals_loops(dilations):
     maps = rng.random((1, 2, 11, 14))
     found = refine_maps(torch.from_numpy(maps), torch.from_numpy(image), iterations=3, dilations=dilations)
     assert relative_error(found[0], pamr_by_loops(maps[0], image[0], 3, dilations)) < 1e-9
+
+
+@pytest.mark.parametrize("dilations", [(1,), (1, 2, 8)])
+def test_all_neighbours_at_once_equal_loops(dilations):
+    """The form for GPUs, which gathers all neighbours by one operation."""
+    generator = torch.Generator().manual_seed(3)
+    maps = torch.rand(2, 3, 7, 9, generator=generator, dtype=torch.float64)
+    images = torch.randint(0, 256, (2, 3, 7, 9), generator=generator).double()
+    found = _refine_at_once(maps, images, 3, dilations)
+    for image in range(2):
+        expected = pamr_by_loops(maps[image].numpy(), images[image].numpy(), 3, dilations)
+        assert relative_error(found[image], expected) < 1e-12
 
 
 def test_float32_is_enough():

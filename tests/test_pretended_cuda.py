@@ -1,0 +1,51 @@
+"""The path of a GPU without one: the tests of CUDA on a pretended GPU, and limits for launches and waits of a step."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*arguments: str, **variables: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_tests_of_cuda():
+    """With the rounding of its divisions, and additions in any order."""
+    plugin = ("-p", "tests.helpers.pretended_cuda.plugin", "-p", "no:cacheprovider")
+    output = run("pytest", "-q", *plugin, "tests/test_cuda.py", PRETENDED_CUDA_ROUNDING="1")
+    assert " passed" in output
+    assert "skipped" not in output
+
+
+@pytest.mark.slow
+def test_launches_and_waits_do_not_rise(tmp_path):
+    """Neither depends on the size of the images."""
+    run("benchmarks.speed.launches", "--backbones", "vit_tiny", "--side", "64", "--output", str(tmp_path / "found.csv"))
+    found, recorded = (
+        {
+            row["part"]: (int(row["launches"]), int(row["waits"]))
+            for row in csv.DictReader(path.open())
+            if row["backbone"] == "vit_tiny"
+        }
+        for path in (tmp_path / "found.csv", ROOT / "benchmarks" / "results" / "launches.csv")
+    )
+    assert found.keys() == recorded.keys()
+    for part, (launches, waits) in found.items():
+        assert launches <= recorded[part][0], part
+        assert waits <= recorded[part][1], part

@@ -40,7 +40,7 @@ def test_launches_and_waits_do_not_rise(tmp_path):
     found, recorded = (
         {
             row["part"]: (int(row["launches"]), int(row["waits"]))
-            for row in csv.DictReader(path.open())
+            for row in csv.DictReader(path.read_text().splitlines())
             if row["backbone"] == "vit_tiny"
         }
         for path in (tmp_path / "found.csv", ROOT / "benchmarks" / "results" / "launches.csv")

@@ -127,7 +127,7 @@ def _refine_at_once(maps: Tensor, images_rgb: Tensor, iterations: int, dilations
 
 
 def _places(height: int, width: int, dilations: tuple[int, ...], device: torch.device) -> Tensor:
-    """Where each pixel's neighbours are, (N, H * W): row * W + column; edges are replicated, order as in `_neighbours`."""
+    """Where neighbours are, (N, H * W): row * W + column; edges are replicated, the order is that of `_neighbours`."""
     steps = torch.tensor([(dilation * y, dilation * x) for dilation in dilations for y, x in _NEIGHBOURS])
     rows = (torch.arange(height) + steps[:, :1]).clamp(0, height - 1)
     columns = (torch.arange(width) + steps[:, 1:]).clamp(0, width - 1)

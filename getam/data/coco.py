@@ -106,11 +106,16 @@ def prepare(
     if part is not None:
         check_choice("part", part, tuple(PARTS["coco"]))
     chosen = list(PARTS["coco"]) if part is None else [part]
+    folder.mkdir(parents=True, exist_ok=True)
     parts, classes = {}, None
     for name in chosen:
         split = PARTS["coco"][name][0]
         path = root / "annotations" / f"instances_{split}2014.json"
-        splits, digests, names = _prepare_split(path, split, folder, crowd, subset, workers, chosen)
+        outlines = folder / f".outlines-{split}"  # as large as the annotations, so not in /tmp
+        try:
+            splits, digests, names = _prepare_split(path, outlines, split, folder, crowd, subset, workers, chosen)
+        finally:
+            outlines.unlink(missing_ok=True)
         if BASE not in chosen:
             classes = open_dataset(folder).classes
         if classes not in (None, names):
@@ -122,29 +127,10 @@ def prepare(
 
 
 def _prepare_split(
-    path: Path, name: str, folder: Path, crowd: str, subset: bool, workers: int, parts: list[str]
+    path: Path, outlines: Path, name: str, folder: Path, crowd: str, subset: bool, workers: int, parts: list[str]
 ) -> tuple[list[Split], dict[str, str], tuple[str, ...]]:
     """Of one file of annotations: the splits with and without objects, the digests of their masks, the class names."""
-    folder.mkdir(parents=True, exist_ok=True)
-    outlines = folder / f".outlines-{name}"  # as large as the annotations, so not in /tmp
-    try:
-        classes, images = read_instances(path, outlines)
-        return *_splits(images, path, name, folder, crowd, subset, workers, parts, len(classes)), classes
-    finally:
-        outlines.unlink(missing_ok=True)
-
-
-def _splits(
-    images: list[Listed],
-    path: Path,
-    name: str,
-    folder: Path,
-    crowd: str,
-    subset: bool,
-    workers: int,
-    parts: list[str],
-    num_classes: int,
-) -> tuple[list[Split], dict[str, str]]:
+    classes, images = read_instances(path, outlines)
     chosen = {name: [image for image in images if len(image)]}
     chosen[f"{name}_without_objects"] = [image for image in images if not len(image)]
     found = tuple(map(len, chosen.values()))
@@ -162,10 +148,10 @@ def _splits(
                 digests[split] = _write_masks(those, masks, crowd, split, workers)
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from error
-            labels = np.stack([image_labels(image, num_classes) for image in those])
+            labels = np.stack([image_labels(image, len(classes)) for image in those])
             photographs = path.parents[1] / f"{name}2014"
             splits.append(Split(split, tuple(image.name for image in those), labels, photographs, ".jpg", masks))
-    return splits, digests
+    return splits, digests, classes
 
 
 def read_instances(path: Path, outlines: Path) -> tuple[tuple[str, ...], list[Listed]]:

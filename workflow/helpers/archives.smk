@@ -14,7 +14,7 @@ def downloads(tables):
 def downloads_of(run, split):
     """The receipts of the archives that a run needs, which is scored on a split."""
     data = load_experiment(settings(run)).data
-    unpacked, files = [], []
+    unpacked = []
     if run in RELEASED:
         parts = descriptions(data.dataset, split)
         files = [f"<resources>/archives/{checkpoint_of(SimpleNamespace(run=run))}"]

@@ -21,13 +21,16 @@ def environment(source=ROOT, python=sys.executable):
 
 
 def snakemake(folder, *arguments, source=ROOT, python=sys.executable, status=0):
-    done = subprocess.run(
-        command(*arguments, source=source, python=python),
-        cwd=folder,
-        env=environment(source, python),
-        capture_output=True,
-        text=True,
-    )
+    return _output(command(*arguments, source=source, python=python), folder, environment(source, python), status)
+
+
+def snakemake_of(folder, *arguments):
+    """The output of Snakemake with the Snakefile of a folder, which uses this workflow."""
+    return _output([sys.executable, "-m", "snakemake", *arguments], folder, environment(), 0)
+
+
+def _output(asked, folder, variables, status):
+    done = subprocess.run(asked, cwd=folder, env=variables, capture_output=True, text=True, check=False)
     output = done.stdout + done.stderr
     assert done.returncode == status, output
     return output

@@ -3,12 +3,11 @@
 import re
 import shutil
 import subprocess
-import sys
 
 import pytest
 import yaml
 
-from tests.helpers.small_workflow import ROOT, environment, snakemake
+from tests.helpers.small_workflow import ROOT, snakemake, snakemake_of
 
 PARTS = ("Snakefile", "workflow", "config")
 TARGET = "results/voc_val_miou/voc_deit.csv"
@@ -83,16 +82,7 @@ def test_deployed_from_a_git_host(tmp_path, hosted):
     shutil.copytree(ROOT / "config", folder / "config")
     settings = folder / "config" / "config.yaml"
     settings.write_text(settings.read_text().replace("batch: 4", "batch: 2"))
-    done = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--dry-run", "-p", "--cores", "2", TARGET],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    output = done.stdout + done.stderr
-    assert done.returncode == 0, output
+    output = snakemake_of(folder, "--dry-run", "-p", "--cores", "2", TARGET)
     assert "--batch 2 " in output
     (registry,) = set(re.findall(r"--registry (\S+)", output))
     assert registry.startswith(str(tmp_path / "home"))

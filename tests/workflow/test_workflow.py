@@ -21,7 +21,7 @@ import yaml
 
 from getam.config.tables import Row
 from getam.utils.provenance import modules_of_step
-from tests.helpers.small_workflow import ROOT, command, environment, snakemake
+from tests.helpers.small_workflow import ROOT, command, environment, snakemake, snakemake_of
 
 pytest.importorskip("snakemake")
 TARGETS = [
@@ -186,16 +186,7 @@ def test_as_a_module_of_another_workflow(tmp_path, first, config):
     """With and without a configuration of its own, which names the settings that differ."""
     (tmp_path / "own.yaml").write_text("seeds: [3]\nbatch: 2\n")
     (tmp_path / "Snakefile").write_text(MODULE.format(first, ROOT, config))
-    done = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run", "-p", "results/voc_val_miou/voc_deit.csv"],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    output = done.stdout + done.stderr
-    assert done.returncode == 0, output
+    output = snakemake_of(tmp_path, "--cores", "1", "--dry-run", "-p", "results/voc_val_miou/voc_deit.csv")
     assert ("voc_deit-seed3" in output) == ("--batch 2" in output) == bool(config)
     assert f"--registry {ROOT}/config/archives.yaml" in output
 

@@ -13,7 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.scale.steps import experiment
-from getam.data.dataset import open_dataset, write_dataset
+from getam.constants import BASE
+from getam.data.dataset import open_dataset
+from getam.data.preparation import Part, write_dataset
 
 
 def main() -> None:
@@ -25,7 +27,7 @@ def main() -> None:
     few = settings["training"]["batch"]
     first = replace(split, ids=split.ids[:few], labels=split.labels[:few])
     settings["data"]["dataset"] = str(Path("resources/datasets") / f"{dataset.name}_first")
-    write_dataset(Path(settings["data"]["dataset"]), dataset.name, dataset.classes, [first], {})
+    write_dataset(Path(settings["data"]["dataset"]), dataset.name, dataset.classes, {BASE: Part([first], {})})
     run = Path("results/experiments") / settings["name"]
     command = [sys.executable, "-m", "getam.cli", "train", json.dumps(settings), "--output", str(run)]
     sys.exit(subprocess.run([*command, "--device", "cpu", "--workers", "0"], check=False).returncode)

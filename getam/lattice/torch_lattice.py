@@ -2,36 +2,44 @@
 second implementation, which tests compare with the first.
 """
 
-from math import sqrt
+from math import ceil, floor, sqrt
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 _LARGEST = 2.0**17  # feature, the limit of csrc/lattice.cpp
+_MOST_KEYS = 2**63  # of int64
 _AT_ONCE = 2**26  # values that are splatted by one operation, 256 MiB; more than that corner by corner
 
 
 class TorchLattice:
     """The permutohedral lattice (Adams, Baek and Davis 2010) of points in d dimensions, of one image or a batch.
 
-    The host waits for the device twice: for the range of the lattice and for the number of its vertices.
+    The host waits for the device for the number of vertices, and for the range of the lattice if it has to be found.
 
     Args:
         features: (d, N) float32; the lattice approximates a Gaussian of variance 1 in these units.
         images: number of images. The points are those of the first image, then those of the second, and so on, as many
             of each; points of different images have no vertex in common.
+        bounds: between which two numbers each feature lies; None: found.
 
     Raises:
         ValueError: the features span more lattice cells than can be numbered, or are not finite.
     """
 
-    def __init__(self, features: Tensor, images: int = 1):
+    def __init__(self, features: Tensor, images: int = 1, bounds: list[tuple[float, float]] | None = None):
         d, points = features.shape
-        # Features beyond the limit are refused below; until then, they must not lead beyond any array.
-        origins, by_rank, self.weights = _locate(features.nan_to_num().clamp(-_LARGEST, _LARGEST))
+        if bounds is None:
+            # Features beyond the limit are refused below; until then, they must not lead beyond any array.
+            origins, by_rank, self.weights = _locate(features.nan_to_num().clamp(-_LARGEST, _LARGEST))
+            digits = _found_digits(origins, features.abs().amax(), images)
+        else:
+            origins, by_rank, self.weights = _locate(features)
+            digits = _known_digits(bounds, images) or _found_digits(origins, features.abs().amax(), images)
         image = torch.arange(images, device=features.device).repeat_interleave(points // images, output_size=points)
-        steps, keys = _corner_keys(origins, by_rank, features.abs().amax(), image, images)
+        steps, keys = _corner_keys(origins, by_rank, image, digits)
         unique, corners = torch.unique(keys, return_inverse=True)
         self.corners = corners.view(d + 1, points)
         self.vertices = len(unique)
@@ -88,9 +96,13 @@ def bilateral_features(image_rgb: Tensor, sigma_rgb: float, sigma_xy: float) -> 
 def bilateral_lattice(images_rgb: Tensor, sigma_rgb: float, sigma_xy: float) -> TorchLattice:
     """The lattice of a batch of images, (B, 3, H, W)."""
     images = len(images_rgb)
-    xy = positions(*images_rgb.shape[2:], sigma_xy, images_rgb.device).repeat(1, images)
+    height, width = images_rgb.shape[2:]
+    xy = positions(height, width, sigma_xy, images_rgb.device).repeat(1, images)
     rgb = images_rgb.to(torch.float32).transpose(0, 1).flatten(1)
-    return TorchLattice(torch.cat([xy, _divided(rgb, sigma_rgb)]), images)
+    bounds = None
+    if images_rgb.dtype == torch.uint8:
+        bounds = [(0, (side - 1) / sigma_xy) for side in (width, height)] + [(0, 255 / sigma_rgb)] * 3
+    return TorchLattice(torch.cat([xy, _divided(rgb, sigma_rgb)]), images, bounds)
 
 
 def filter_batch(lattice: TorchLattice, values: Tensor, transposed: bool = False) -> Tensor:
@@ -155,7 +167,7 @@ def _locate(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     sums = torch.zeros_like(features[0])
     elevated = [sums] * (d + 1)
     for i in reversed(range(d)):
-        scaled = features[i] * (sqrt(2 / 3) * (d + 1) / sqrt((i + 1) * (i + 2)))
+        scaled = features[i] * _scale(i, d)
         elevated[i + 1] = sums - (i + 1) * scaled
         sums = sums + scaled
     elevated[0] = sums
@@ -186,15 +198,41 @@ def _inverse(permutations: Tensor) -> Tensor:
     return torch.empty_like(permutations).scatter_(0, permutations, places)
 
 
-def _corner_keys(
-    origins: Tensor, by_rank: Tensor, largest: Tensor, image: Tensor, images: int
-) -> tuple[Tensor, Tensor]:
-    """Vertices as numbers: the increment of one step along each direction, and the corners' numbers (d + 1, N).
+def _scale(i: int, d: int) -> float:
+    """Units of the lattice in one unit of feature i."""
+    return sqrt(2 / 3) * (d + 1) / sqrt((i + 1) * (i + 2))
 
-    Args:
-        largest: magnitude of the features, a scalar.
-        image: (N,), the image of each point, which is one more digit of the numbers.
+
+class _Digits(NamedTuple):
+    """How the d coordinates of a vertex become digits of one number: (coordinate - lowest) * unit, added up.
+
+    lowest: (d,) of a coordinate that occurs. units: d + 1 numbers; the last one is that of the image.
     """
+
+    lowest: Tensor
+    units: list[int]
+
+
+def _known_digits(bounds: list[tuple[float, float]], images: int) -> _Digits | None:
+    """From bounds of the features; None where those leave room for too many vertices."""
+    d = len(bounds)
+    scaled = [(low * _scale(i, d), high * _scale(i, d)) for i, (low, high) in enumerate(bounds)]
+    if not all(max(-low, high) < _LARGEST for low, high in bounds):
+        return None
+    lowest, counts = [], []
+    for i in range(d):
+        # Coordinate i is the sum of the scaled features from i on, less i times the one before (see `_locate`).
+        low = sum(pair[0] for pair in scaled[i:]) - (i * scaled[i - 1][1] if i else 0)
+        high = sum(pair[1] for pair in scaled[i:]) - (i * scaled[i - 1][0] if i else 0)
+        # An origin is up to 2 (d + 1) away, corners d + 1 from that and their neighbours as far again.
+        lowest.append(floor(low) - 4 * (d + 1))
+        counts.append(ceil(high) + 4 * (d + 1) - lowest[-1] + 1)
+    units = _units(counts)
+    return _Digits(torch.tensor(lowest), units) if units[d] * images < _MOST_KEYS else None
+
+
+def _found_digits(origins: Tensor, largest: Tensor, images: int) -> _Digits:
+    """From the origins (d + 1, N) of the simplices; `largest` is the magnitude of the features, a scalar."""
     d = len(origins) - 1
     # Corners lie up to d + 1 beyond the origins, and their neighbours as far again.
     lowest = origins[:d].amin(1) - 2 * (d + 1)
@@ -203,14 +241,30 @@ def _corner_keys(
     *counts, largest = torch.cat([counts.double(), largest.double()[None]]).tolist()
     if not largest < _LARGEST:  # false for NaN, too
         raise ValueError("sigma is too small for an image of this range")
+    units = _units(counts)
+    if units[d] * images >= _MOST_KEYS:
+        raise ValueError("sigma is too small: the lattice would need more than 2^63 vertices")
+    return _Digits(lowest, units)
+
+
+def _units(counts: list[float]) -> list[int]:
     units = [1]
     for count in counts:
         units.append(units[-1] * int(count))
-    if units[d] * images >= 2**63:
-        raise ValueError("sigma is too small: the lattice would need more than 2^63 vertices")
+    return units
+
+
+def _corner_keys(origins: Tensor, by_rank: Tensor, image: Tensor, digits: _Digits) -> tuple[Tensor, Tensor]:
+    """Vertices as numbers: the increment of one step along each direction, and the corners' numbers (d + 1, N).
+
+    Args:
+        image: (N,), the image of each point, which is one more digit of the numbers.
+    """
+    d, units = len(origins) - 1, digits.units
     # One step: +1 at every coordinate and -(d + 1) at one of them, of which the last is not stored.
     steps = [sum(units[:d]) - (d + 1) * unit for unit in units[:d]] + [sum(units[:d])]
-    units, steps = (torch.tensor(x, device=origins.device) for x in (units, steps))
+    units, steps = torch.tensor([units, steps]).to(origins.device, non_blocking=True)
+    lowest = digits.lowest.to(origins.device, non_blocking=True)
     origin_keys = (origins[:d] - lowest[:, None]) * units[:d, None]
     origin_keys = origin_keys.sum(0, keepdim=True) + image * units[d]
     walked = steps[by_rank.flip(0)[:d]].cumsum(0)

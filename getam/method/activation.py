@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from getam.config.backbone_specs import released_start_layer
 from getam.config.choices import FUSIONS, HEADS, METHODS
-from getam.method.attention import AttentionLayer, AttentionRecorder
+from getam.method.attention import AttentionLayer, AttentionRecorder, ClassRows, class_rows
+from getam.method.present import PresentClasses
 from getam.models.classifiers import with_classifier
 from getam.models.runtime import at_least_float32, without_checkpointing
 from getam.utils.checks import check_choice, check_shape
@@ -144,12 +145,13 @@ class ActivationRecord:
     def _keep_features(self, module: nn.Module, inputs: tuple[Tensor], features: Tensor) -> None:
         self._features = at_least_float32(features.detach())
 
-    def maps(self, class_logits: Tensor, labels: Tensor) -> Tensor:
+    def maps(self, class_logits: Tensor, labels: Tensor, classes: PresentClasses | None = None) -> Tensor:
         """The maps of the recorded forward, as `activation_maps` returns them.
 
         Args:
             class_logits: (B, C) of that forward, with their graph, which is kept for the losses.
             labels: (B, C), above 0 where the image has the class.
+            classes: the same as lists; None: read from the labels, which may have to come from the device.
 
         Raises:
             ValueError: no forward was recorded, it has no graph, or labels have another shape.
@@ -161,7 +163,10 @@ class ActivationRecord:
             if self.method == "cam":
                 return self._cam() * present[:, :, None, None]
             self._check_recorded()
-            maps = self._rollout(present) if self.method == "rollout" else self._gradient_maps(class_logits, present)
+            if self.method == "rollout":
+                maps = self._rollout(present)
+            else:
+                maps = self._gradient_maps(class_logits, classes or PresentClasses.of(labels))
             return maps[:, :, self.network.vit.num_prefix_tokens :].unflatten(2, self._grid)
 
     def _check_recorded(self) -> None:
@@ -172,40 +177,43 @@ class ActivationRecord:
                 "the record, of blocks that attend once each by timm's fused attention (on by default)"
             )
 
-    def _gradient_maps(self, class_logits: Tensor, present: Tensor) -> Tensor:
+    def _gradient_maps(self, class_logits: Tensor, classes: PresentClasses) -> Tensor:
         """(B, C, N), zero where not present: one backward per rank of present class."""
         if not class_logits.requires_grad:
             raise ValueError("class_logits: the recorded forward has no graph; run it with gradients on")
         outputs = [layer.y for layer in self._attention.layers]
-        maps = class_logits.new_zeros(*present.shape, outputs[0].shape[-2], dtype=at_least_float32(outputs[0]).dtype)
-        counts = present.sum(1)
-        # Row i lists the classes of image i, present ones first and in index order.
-        by_rank = present.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
-        for rank in range(int(counts.max()) if len(counts) else 0):
-            images = torch.nonzero(counts > rank).squeeze(1)
-            classes = by_rank[images, rank]
+        maps = class_logits.new_zeros(
+            *class_logits.shape, outputs[0].shape[-2], dtype=at_least_float32(outputs[0]).dtype
+        )
+        fuse = self._fusion()
+        for rank in range(classes.most):
+            images, of_rank = classes.of_rank(rank, class_logits.device)
             # Images do not interact, so the gradient of the sum holds each image's own.
             with torch.enable_grad():
-                score = class_logits[images, classes].sum()
+                score = class_logits[images, of_rank].sum()
             gradients = torch.autograd.grad(score, outputs, retain_graph=True)
-            maps[images, classes] = self._fuse(gradients)[images]
+            maps[images, of_rank] = fuse(gradients)[images]
         return maps
 
-    def _fuse(self, gradients: tuple[Tensor, ...]) -> Tensor:
-        """dS/dY (B, heads, N, d) of each recorded block to the fused map (B, N)."""
+    def _fusion(self) -> Callable[[tuple[Tensor, ...]], Tensor]:
+        """From dS/dY (B, heads, N, d) of each recorded block to the fused map (B, N)."""
+        if self.method in _FUSED_METHODS and self.fusion != "matmul":
+            return partial(self._fuse_class_rows, class_rows(self._attention.layers))
+        return self._fuse_matrices
+
+    def _fuse_class_rows(self, layers: ClassRows, gradients: tuple[Tensor, ...]) -> Tensor:
+        """All blocks at once: their maps are of one shape."""
+        gradient = at_least_float32(torch.stack(gradients))
+        maps = _BLOCK_MAPS[self.method](layers, gradient, self.heads, slice(0, 1)).squeeze(-2)
+        return _scaled(maps).prod(0) if self.fusion == "product" else maps.sum(0)
+
+    def _fuse_matrices(self, gradients: tuple[Tensor, ...]) -> Tensor:
         block_map = _BLOCK_MAPS[self.method]
         blocks = [
             partial(block_map, layer, at_least_float32(gradient), self.heads)
             for layer, gradient in zip(self._attention.layers, gradients, strict=True)
         ]
-        if self.method == "transformer_attribution":
-            return _class_row_of_product(blocks)
-        if self.fusion == "matmul":
-            return _class_row_of_product(blocks, rescale=True)
-        maps = torch.stack([block(slice(0, 1)).squeeze(1) for block in blocks])
-        if self.fusion == "product":
-            return _scaled(maps).prod(0)
-        return maps.sum(0)
+        return _class_row_of_product(blocks, rescale=self.method != "transformer_attribution")
 
     def _rollout(self, present: Tensor) -> Tensor:
         row = _class_row_of_product([partial(_rollout_map, layer) for layer in self._attention.layers])
@@ -221,27 +229,27 @@ class ActivationRecord:
         return F.interpolate(evidence, size=self._grid, mode="bilinear", align_corners=True)
 
 
-# Rows of a block's N x N map: (layer, dS/dY, heads, rows) -> (B, rows, N).
+# Rows of a block's N x N map: (layer, dS/dY, heads, rows) -> (B, rows, N); of several blocks, (L, B, rows, N).
 
 
-def _getam(layer: AttentionLayer, gradient: Tensor, heads: str, rows: slice) -> Tensor:
+def _getam(layer: AttentionLayer | ClassRows, gradient: Tensor, heads: str, rows: slice) -> Tensor:
     """Equation 2: attention times gradient, weighted by the gradient once more."""
     a, g = _attention_and_gradient(layer, gradient, heads, rows)
-    return (g * a).relu().mean(1) * g.relu().mean(1)
+    return (g * a).relu().mean(-3) * g.relu().mean(-3)
 
 
-def _attention_gradient(layer: AttentionLayer, gradient: Tensor, heads: str, rows: slice) -> Tensor:
+def _attention_gradient(layer: AttentionLayer | ClassRows, gradient: Tensor, heads: str, rows: slice) -> Tensor:
     a, g = _attention_and_gradient(layer, gradient, heads, rows)
-    return (g * a).relu().mean(1)
+    return (g * a).relu().mean(-3)
 
 
-def _grad_cam(layer: AttentionLayer, gradient: Tensor, heads: str, rows: slice) -> Tensor:
+def _grad_cam(layer: AttentionLayer | ClassRows, gradient: Tensor, heads: str, rows: slice) -> Tensor:
     """w_h a, where w_h = mean of G_h = sum_i sum_j (dS/dY_i . v_j) / N^2, a product of two sums."""
     a = layer.rows(rows)
-    w = (gradient.sum(2) * layer.values.sum(2)).sum(-1) / gradient.shape[2] ** 2
+    w = (gradient.sum(-2) * layer.values.sum(-2)).sum(-1)[..., None, None] / gradient.shape[-2] ** 2
     if heads == "paper":
-        a, w = a.mean(1, keepdim=True), w.mean(1, keepdim=True)
-    return (w[:, :, None, None] * a).relu().mean(1)
+        a, w = a.mean(-3, keepdim=True), w.mean(-3, keepdim=True)
+    return (w * a).relu().mean(-3)
 
 
 def _transformer_attribution(layer: AttentionLayer, gradient: Tensor, heads: str, rows: slice) -> Tensor:
@@ -260,12 +268,14 @@ _BLOCK_MAPS = {
 }
 
 
-def _attention_and_gradient(layer: AttentionLayer, gradient: Tensor, heads: str, rows: slice) -> tuple[Tensor, Tensor]:
-    """Rows of A and of G = dS/dA, (B, heads, rows, N); averaged to one head for the paper's formula."""
+def _attention_and_gradient(
+    layer: AttentionLayer | ClassRows, gradient: Tensor, heads: str, rows: slice
+) -> tuple[Tensor, Tensor]:
+    """Rows of A and of G = dS/dA, (..., heads, rows, N); averaged to one head for the paper's formula."""
     a = layer.rows(rows)
-    g = gradient[:, :, rows] @ layer.values.transpose(-2, -1)
+    g = gradient[..., rows, :] @ layer.values.transpose(-2, -1)
     if heads == "paper":
-        return a.mean(1, keepdim=True), g.mean(1, keepdim=True)
+        return a.mean(-3, keepdim=True), g.mean(-3, keepdim=True)
     return a, g
 
 

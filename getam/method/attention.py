@@ -38,6 +38,36 @@ class AttentionLayer:
         return at_least_float32(self.v.detach())
 
 
+@dataclass
+class ClassRows:
+    """The class token's row of A, and the values, of L recorded blocks: (L, B, heads, 1, N) and (L, B, heads, N, d)."""
+
+    a: Tensor
+    values: Tensor
+
+    def rows(self, rows: slice) -> Tensor:
+        """The row of A; there is no other."""
+        return self.a
+
+
+def class_rows(layers: list[AttentionLayer]) -> ClassRows:
+    """Of blocks whose tensors have one shape, all at once: on a GPU launches cost more than copies."""
+    q = torch.stack([layer.scale * at_least_float32(layer.q.detach()[:, :, :1]) for layer in layers])
+    k, v = (at_least_float32(torch.stack([getattr(layer, x).detach() for layer in layers])) for x in "kv")
+    scores = q @ k.transpose(-2, -1)
+    if any(layer.bias is not None for layer in layers):
+        heads = scores.shape[1:3]
+        scores = scores + torch.stack([_class_row_bias(layer, heads) for layer in layers])
+    return ClassRows(scores.softmax(-1), v)
+
+
+def _class_row_bias(layer: AttentionLayer, heads: torch.Size) -> Tensor:
+    """(B, heads, 1, N)."""
+    if layer.bias is None:
+        return layer.k.new_zeros(*heads, 1, layer.k.shape[-2])
+    return layer.bias.detach().expand(*heads, -1, -1)[:, :, :1]
+
+
 class AttentionRecorder(TorchFunctionMode):
     """Records every self-attention that runs inside the `with` block, fused kernels included.
 

@@ -120,7 +120,9 @@ class DenseEnergyLoss(nn.Module):
         return 2 * energy - energy.detach()
 
     def _nearest(self, values: Tensor) -> Tensor:
-        return F.interpolate(values.to(torch.float32), scale_factor=self.scale, mode="nearest")
+        # Bytes stay bytes: the lattice knows their range without asking the device.
+        values = values if values.dtype == torch.uint8 else values.to(torch.float32)
+        return F.interpolate(values, scale_factor=self.scale, mode="nearest")
 
 
 def _mean(values: Tensor, where: Tensor) -> Tensor:

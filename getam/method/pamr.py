@@ -22,6 +22,7 @@ def refine_maps(
     images_rgb: Tensor,
     iterations: int = ITERATIONS,
     dilations: tuple[int, ...] = DILATIONS,
+    most: int | None = None,
 ) -> Tensor:
     """Resize activation maps to the images and refine them along the images' edges (PAMR).
 
@@ -34,6 +35,7 @@ def refine_maps(
         images_rgb: 0..255, (B, 3, H, W).
         iterations: how often pixels are averaged.
         dilations: distances to the neighbours, in pixels.
+        most: an image has at most so many maps that are not zero; None: counted, for which a GPU's host waits.
 
     Returns:
         (B, C, H, W), not normalised.
@@ -49,7 +51,8 @@ def refine_maps(
     size = images_rgb.shape[-2:]
     refined = maps.new_zeros(*maps.shape[:2], *size)
     active = (maps != 0).flatten(2).any(2)
-    most = int(active.sum(1).max()) if active.numel() else 0
+    if most is None:
+        most = int(active.sum(1).max()) if active.numel() else 0
     if most == 0:
         return refined
     # An image has few of the classes: its non-zero maps are gathered to the front, refined, and scattered back.

@@ -11,11 +11,17 @@ from getam.config.recipe import Recipe
 from getam.constants import BACKGROUND, UNKNOWN
 from getam.method.crf_labels import crf_labels
 from getam.method.pamr import normalise_maps, refine_maps
+from getam.method.present import PresentClasses
 from getam.utils.checks import check_shape
 
 
 def complete_labels(
-    maps: Tensor, saliency: Tensor, labels: Tensor, recipe: Recipe, valid: Tensor | None = None
+    maps: Tensor,
+    saliency: Tensor,
+    labels: Tensor,
+    recipe: Recipe,
+    valid: Tensor | None = None,
+    classes: PresentClasses | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Label every pixel with one of its image's classes, 0 (background) or 255 (unknown).
 
@@ -32,6 +38,7 @@ def complete_labels(
         recipe: see `Recipe`.
         valid: (B, H, W), above 0 on real pixels; None: all are real. It is used if the recipe leaves padding out:
             padded pixels become 255, and quantile and opening ignore them.
+        classes: those of `labels` as lists; None: read from them, which may have to come from the device.
 
     Returns:
         labels: uint8, (B, H, W).
@@ -48,7 +55,8 @@ def complete_labels(
     leave_out = valid is not None and recipe.padding == "paper"
     real = valid > 0 if leave_out else torch.ones_like(saliency, dtype=torch.bool)
     pixels = _by_activation(maps, saliency, present, recipe.background_power)
-    claimed = _claims(maps, present, real, recipe.mining_quantile) & (pixels == BACKGROUND)[:, None]
+    pairs = (classes or PresentClasses.of(labels)).pairs(maps.device)
+    claimed = _claims(maps, pairs, real, recipe.mining_quantile) & (pixels == BACKGROUND)[:, None]
     mined = claimed.any(1)
     winner = _first(claimed)
     if recipe.mining_conflict == "paper":
@@ -84,9 +92,9 @@ def _by_activation(maps: Tensor, saliency: Tensor, present: Tensor, alpha: float
     return (index + 1).where(won, UNKNOWN).where(saliency > 0, BACKGROUND)
 
 
-def _claims(maps: Tensor, present: Tensor, real: Tensor, quantile: float) -> Tensor:
+def _claims(maps: Tensor, pairs: tuple[Tensor, Tensor], real: Tensor, quantile: float) -> Tensor:
     """Step 2: where each present class is mined, bool (B, C, H, W)."""
-    image, channel = present.nonzero(as_tuple=True)
+    image, channel = pairs
     values = maps[image, channel].flatten(1)
     counted = (values > 0) & real[image].flatten(1)
     count = counted.sum(1)
@@ -148,7 +156,14 @@ class Targets(NamedTuple):
 
 @torch.no_grad()
 def make_targets(
-    activation: Tensor, image_rgb: Tensor, saliency: Tensor, labels: Tensor, valid: Tensor, maps: Maps, recipe: Recipe
+    activation: Tensor,
+    image_rgb: Tensor,
+    saliency: Tensor,
+    labels: Tensor,
+    valid: Tensor,
+    maps: Maps,
+    recipe: Recipe,
+    classes: PresentClasses | None = None,
 ) -> Targets:
     """Refines and normalises maps, and turns them into labels by label completion or, `maps.labels: crf`, dense CRFs.
 
@@ -162,16 +177,18 @@ def make_targets(
         labels: of the images, (B, C), above 0 where the class is present.
         valid: (B, S, S), above 0 on real pixels.
         maps: the experiment's settings of iterations, dilations and labels.
+        classes: those of `labels` as lists; None: read from them, which may have to come from the device.
 
     Raises:
         ValueError: shapes that do not fit.
     """
-    refined = refine_maps(activation, image_rgb.float(), maps.iterations, maps.dilations)
+    classes = classes or PresentClasses.of(labels)
+    refined = refine_maps(activation, image_rgb.float(), maps.iterations, maps.dilations, classes.most)
     if recipe.padding == "paper":
         refined = refined * (valid > 0)[:, None]
     normalised = normalise_maps(refined)
     if maps.labels == "completion":
-        return Targets(normalised, *complete_labels(normalised, saliency, labels, recipe, valid))
+        return Targets(normalised, *complete_labels(normalised, saliency, labels, recipe, valid, classes))
     pixels = crf_labels(normalised, image_rgb, saliency, labels)
     if recipe.padding == "paper":
         pixels = pixels.where(valid > 0, UNKNOWN)

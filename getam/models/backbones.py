@@ -6,12 +6,13 @@ from typing import Literal, NamedTuple
 import timm
 import torch
 import torch.nn.functional as F
-from timm.layers import HybridEmbed, StdConv2dSame, pad_same
+from timm.layers import HybridEmbed
 from timm.models import VisionTransformer
 from torch import Tensor, nn
 
 from getam.config.backbone_specs import BackboneSpec
 from getam.constants import IMAGE_MEAN, IMAGE_STD
+from getam.models.standardisation import standardised_together, use_released_standardisation
 
 WeightStandardisation = Literal["released", "paper"]
 
@@ -87,8 +88,8 @@ class Backbone(nn.Module):
         self.vit = _create(spec, pretrained)
         self.tapped_stages = spec.stages
         self.tapped_blocks = spec.blocks
-        if weight_standardisation == "released":
-            _use_released_standardisation(self.vit.patch_embed)
+        released = weight_standardisation == "released"
+        self._standardised = use_released_standardisation(self.vit.patch_embed) if released else []
 
     @property
     def stride(self) -> int:
@@ -113,11 +114,12 @@ class Backbone(nn.Module):
         embed = self.vit.patch_embed
         if not self.tapped_stages:
             return embed.proj(images), []
-        x = embed.backbone.stem(images)
         stages = []
-        for stage in embed.backbone.stages:
-            x = stage(x)
-            stages.append(x)
+        with standardised_together(self._standardised):
+            x = embed.backbone.stem(images)
+            for stage in embed.backbone.stages:
+                x = stage(x)
+                stages.append(x)
         return embed.proj(embed.backbone.norm(x)), stages[: self.tapped_stages]
 
     def _prefix(self, batch: int) -> list[Tensor]:
@@ -157,26 +159,3 @@ def _check_images(images: Tensor) -> None:
     height, width = images.shape[-2:]
     if height % 32 or width % 32 or not height or not width:
         raise ValueError(f"images: sides must be multiples of 32, got {height} x {width} (H x W)")
-
-
-class ReleasedStdConv2dSame(StdConv2dSame):
-    """timm's convolution with the released code's weight standardisation, (w - mean) / (std + 1e-5), biased std.
-
-    timm 1.x divides by sqrt(var + 1e-8) instead; block outputs differ by 8e-4 (docs/method.md section 1).
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.same_pad:
-            x = pad_same(x, self.kernel_size, self.stride, self.dilation)
-        std, mean = torch.std_mean(self.weight, dim=(1, 2, 3), correction=0, keepdim=True)
-        return F.conv2d(x, (self.weight - mean) / (std + 1e-5), self.bias, self.stride, self.padding)
-
-
-def _use_released_standardisation(embed: nn.Module) -> None:
-    for name, conv in list(embed.named_modules()):
-        if isinstance(conv, StdConv2dSame):
-            replacement = ReleasedStdConv2dSame(
-                conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, bias=conv.bias is not None
-            )
-            replacement.weight, replacement.bias = conv.weight, conv.bias
-            embed.set_submodule(name, replacement)

@@ -46,11 +46,16 @@ class Replica:
 
     def any(self, *flags: bool) -> list[bool]:
         """For each flag, of which there is at least one, whether it is set in any replica."""
-        if self.count == 1:
-            return list(flags)
-        raised = torch.tensor(flags, dtype=torch.int32, device=self.device)
-        distributed.all_reduce(raised, distributed.ReduceOp.MAX)
-        return raised.bool().tolist()
+        return self.raised(*flags).tolist()
+
+    def raised(self, *flags: bool | Tensor) -> Tensor:
+        """The same on the device, bool (flags,), by one collective: the host does not wait for the device."""
+        raised = torch.stack(
+            [torch.as_tensor(flag, dtype=torch.int32).to(self.device, non_blocking=True) for flag in flags]
+        )
+        if self.count > 1:
+            distributed.all_reduce(raised, distributed.ReduceOp.MAX)
+        return raised.bool()
 
     def barrier(self) -> None:
         """Returns once every replica has come here."""

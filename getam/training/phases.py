@@ -1,5 +1,6 @@
 """The two phases of training as modules that map a batch to its losses (docs/method.md sections 2 to 5)."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ from getam.config.experiment import Experiment, Training
 from getam.constants import UNKNOWN
 from getam.method.activation import ActivationRecord
 from getam.method.losses import DenseEnergyLoss, classification_loss, cross_entropy_loss, saliency_loss
+from getam.method.present import PresentClasses
 from getam.method.pseudo_labels import make_targets, saliency_target
 from getam.models.backbones import normalise_images
 from getam.models.network import SegmentationNetwork
@@ -20,13 +22,21 @@ LOSSES = ("classification", "cross_entropy", "saliency", "dense_energy")
 class Batch(NamedTuple):
     """A step's images, on the device.
 
-    image_rgb uint8 (B, 3, S, S); saliency uint8, valid bool, both (B, S, S); labels float32 (B, C).
+    image_rgb uint8 (B, 3, S, S); saliency uint8, valid bool, both (B, S, S); labels float32 (B, C); classes: those of
+    `labels`, on the host; None: read from there.
     """
 
     image_rgb: Tensor
     saliency: Tensor
     valid: Tensor
     labels: Tensor
+    classes: PresentClasses | None = None
+
+    @classmethod
+    def on(cls, device: torch.device, loaded: Mapping[str, Tensor]) -> "Batch":
+        """A batch of the loader, copied to the device without waiting."""
+        tensors = (loaded[key].to(device, non_blocking=True) for key in cls._fields[:-1])
+        return cls(*tensors, PresentClasses.of(loaded["labels"]))
 
     @property
     def network_input(self) -> Tensor:
@@ -92,9 +102,16 @@ class JointPhase(nn.Module):
         """`images` is `batch.network_input`."""
         with autocast(images.device, self._training.precision), self._record:
             class_logits, seg_logits = self.network(images)
-        activation = self._record.maps(class_logits, batch.labels)
+        activation = self._record.maps(class_logits, batch.labels, batch.classes)
         maps, pixels, mined = make_targets(
-            activation, batch.image_rgb, batch.saliency, batch.labels, batch.valid, self._maps, self._recipe
+            activation,
+            batch.image_rgb,
+            batch.saliency,
+            batch.labels,
+            batch.valid,
+            self._maps,
+            self._recipe,
+            batch.classes,
         )
         target = saliency_target(batch.saliency, mined, self._recipe)
         seg_logits = at_least_float32(seg_logits)
@@ -105,9 +122,7 @@ class JointPhase(nn.Module):
             "saliency": saliency_loss(seg_logits, target, counted),
         }
         if self._dense_energy is not None:
-            losses["dense_energy"] = self._dense_energy(
-                batch.image_rgb.float(), seg_logits.softmax(1), batch.valid, pixels
-            )
+            losses["dense_energy"] = self._dense_energy(batch.image_rgb, seg_logits.softmax(1), batch.valid, pixels)
         return StepOutput(losses, maps, pixels, seg_logits.detach())
 
 

@@ -28,13 +28,13 @@ def rehearse_joint_step(
     chance = torch.Generator().manual_seed(0)
     labels = torch.zeros(images, classes)
     labels[:, :most_classes] = 1
-    batch = Batch(
-        torch.randint(0, 256, (images, 3, crop, crop), dtype=torch.uint8, generator=chance),
-        torch.full((images, crop, crop), 255, dtype=torch.uint8),
-        torch.ones(images, crop, crop, dtype=torch.bool),
-        labels,
-    )
-    batch = Batch(*(part.to(device) for part in batch))
+    worst = {
+        "image_rgb": torch.randint(0, 256, (images, 3, crop, crop), dtype=torch.uint8, generator=chance),
+        "saliency": torch.full((images, crop, crop), 255, dtype=torch.uint8),
+        "valid": torch.ones(images, crop, crop, dtype=torch.bool),
+        "labels": labels,
+    }
+    batch = Batch.on(device, worst)
     buffers = [buffer.clone() for buffer in network.buffers()]
     devices = [device] if device.type == "cuda" else []
     try:

@@ -60,6 +60,18 @@ class FirstPhase(NamedTuple):
     identity: dict[str, str]
 
 
+class _Unsettled(NamedTuple):
+    """A step of which the host does not know yet whether it was finite.
+
+    flags: (2,) on the device: a loss or the gradient of any replica is not finite; any replica was asked to stop.
+    """
+
+    step: int
+    flags: Tensor
+    losses: dict[str, Tensor]
+    norm: Tensor
+
+
 class Trainer:
     """The state of one training, and its loop: construct, `run`, and `finish` in the main process.
 
@@ -111,6 +123,8 @@ class Trainer:
         self._most_classes = max(1, int(split.labels.sum(1).max()))
         self._buffers = BufferCopy(self.network)
         self._updating = False  # whether weights are between two states
+        self._unsettled: _Unsettled | None = None
+        self._stop_agreed = False  # by all replicas
         self._first_step = self._done = self._resume()
         begin_momentum(self._optimiser)
         # Read now, so that a missing file is found before anything is trained.
@@ -184,13 +198,15 @@ class Trainer:
             with deferred_signals() as stop, self._progress() as bar:
                 for phase, steps in self._phases():
                     for step in steps:
-                        self._stop_if_requested(step, stop)
-                        output, names, batch = self._step(phase, step, next(batches))
+                        if self._stop_agreed or (self._replica.count == 1 and stop):
+                            self._interrupt(step, stop)
+                        output, names, batch = self._step(phase, step, next(batches), bool(stop))
                         self._done = step + 1
                         self._record(history, step, output, names, batch, bar)
                         if time.monotonic() - saved > 60 * self._experiment.monitoring.checkpoint_minutes:
                             self._save(step + 1)
                             saved = time.monotonic()
+                self._settle()
         except (NotFinite, Interrupted):
             raise
         except Exception:
@@ -220,11 +236,11 @@ class Trainer:
         if joint:
             yield parallel(JointPhase(network, experiment), all_used=True), joint
 
-    def _step(self, phase: nn.Module, step: int, loaded: dict) -> tuple[StepOutput, list[str], Batch]:
+    def _step(self, phase: nn.Module, step: int, loaded: dict, stop: bool) -> tuple[StepOutput, list[str], Batch]:
         set_learning_rate(self._optimiser, learning_rate(self._experiment.training, step, self.steps))
         _seed_step(self._experiment.seed, step, self._replica.rank)
         device = self._replica.device
-        batch = Batch(*(loaded[key].to(device, non_blocking=True) for key in Batch._fields))
+        batch = Batch.on(device, loaded)
         self._buffers.take()
         output = phase(network_input(batch, self._experiment.training), batch)
         self._optimiser.zero_grad(set_to_none=True)
@@ -232,26 +248,41 @@ class Trainer:
         gradients = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
         norm = nn.utils.get_total_norm(gradients, foreach=True if device.type == "cuda" else None)
         # Weights that have diverged may still give a finite loss; their gradients do not stay finite.
-        (broken,) = self._replica.any(not bool((output.total.detach() + norm).isfinite()))
-        if broken:
-            self._give_up(step, output, norm)
+        flags = self._replica.raised(~(output.total.detach() + norm).isfinite(), stop)
         self._updating = True
         self._optimiser.step()
         self._updating = False
         self._buffers.drop()
+        self._settle()  # the step before: the device has finished it, so that the host does not wait
+        losses = {name: loss.detach() for name, loss in output.losses.items()}
+        self._unsettled = _Unsettled(step, flags, losses, norm)
         return output, loaded["id"], batch
 
-    def _give_up(self, step: int, output: StepOutput, norm: Tensor) -> None:
+    def _settle(self) -> None:
+        """Reads the flags of the last step, before anything is kept of it.
+
+        Raises:
+            NotFinite: it was not finite.
+        """
+        last, self._unsettled = self._unsettled, None
+        if last is None:
+            return
+        broken, self._stop_agreed = last.flags.tolist()
+        if broken:
+            self._give_up(last)
+
+    def _give_up(self, broken: _Unsettled) -> None:
         """Keeps the last checkpoint that a good step has followed. One that was saved just now may have diverged."""
         kept = "no checkpoint was saved before it"
         if self._replica.is_main:
-            self._checkpoints.remove_after(step - 1)
+            self._checkpoints.remove_after(broken.step - 1)
             if (state := self._checkpoints.latest()[0]) is not None:
                 kept = f"the checkpoint after {state['step']} steps is kept in {self._checkpoints.folder}"
-        losses = ", ".join(f"{name} {loss.item():.4g}" for name, loss in output.losses.items())
+        losses = ", ".join(f"{name} {loss.item():.4g}" for name, loss in broken.losses.items())
         raise NotFinite(
-            f"the loss of step {step} is not finite ({losses}), or its gradient is not (norm {norm.item():.4g}); "
-            f"{kept}. A lower training.rate, some training.warmup or precision float32 may help"
+            f"the loss of step {broken.step} is not finite ({losses}), or its gradient is not "
+            f"(norm {broken.norm.item():.4g}); {kept}. "
+            "A lower training.rate, some training.warmup or precision float32 may help"
         )
 
     def _save_before_error(self) -> None:
@@ -261,17 +292,17 @@ class Trainer:
         self._buffers.restore()
         try:
             self._save(self._done)
+        except NotFinite:  # the likely reason of the error
+            raise
         except Exception as error:  # the first error is the one to report
             _log.warning("the state after %d steps could not be saved: %s", self._done, error)
 
-    def _stop_if_requested(self, step: int, stop: StopRequest) -> None:
-        (requested,) = self._replica.any(bool(stop))
-        if requested:
-            self._save(step)
-            raise Interrupted(
-                f"interrupted after {step} of {self._last} steps; the same command resumes there",
-                stop.number or signal.SIGTERM,
-            )
+    def _interrupt(self, step: int, stop: StopRequest) -> None:
+        self._save(step)
+        raise Interrupted(
+            f"interrupted after {step} of {self._last} steps; the same command resumes there",
+            stop.number or signal.SIGTERM,
+        )
 
     def _record(
         self, history: History | None, step: int, output: StepOutput, names: list[str], batch: Batch, bar
@@ -284,6 +315,7 @@ class Trainer:
             if monitoring.sheet and output.maps is not None and (done % monitoring.sheet == 0 or done == self.steps):
                 history.add_sheet(done, names, batch, output, self._dataset.classes)
         if done % monitoring.history == 0 or done in (self._first_joint_step, self.steps):
+            self._settle()
             row = self._loss_means.close(self._replica, output.maps is not None)
             if history is not None:
                 rate = learning_rate(self._experiment.training, step, self.steps)
@@ -292,6 +324,7 @@ class Trainer:
                 bar.set_postfix(loss=f"{row['total']:.4g}", refresh=False)
 
     def _save(self, step: int) -> None:
+        self._settle()
         if self._replica.is_main:
             self._checkpoints.save(step, self._state())
 

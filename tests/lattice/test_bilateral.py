@@ -301,3 +301,26 @@ def test_parts_of_a_large_splat_give_the_same(monkeypatch):
     expected = torch_lattice.bilateral_filter(images, values, 15.0, 20.0)
     monkeypatch.setattr(torch_lattice, "_AT_ONCE", 0)
     assert torch.equal(torch_lattice.bilateral_filter(images, values, 15.0, 20.0), expected)
+
+
+@pytest.mark.parametrize(("sigma_rgb", "sigma_xy"), [(15.0, 20.0), (3.0, 0.7), (200.0, 100.0)])
+@pytest.mark.parametrize("size", [(17, 31), (1, 40), (40, 1)])
+def test_the_range_of_bytes_is_known_beforehand(monkeypatch, size, sigma_rgb, sigma_xy):
+    """Images of bytes give the lattice of floats to the bit, and nobody asks for the range of their coordinates."""
+    chance = torch.Generator().manual_seed(3)
+    images = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8, generator=chance)
+    images[0] = torch.where(images[0] > 127, 255, 0)  # the corners of the range
+    values = torch.rand(2, 4, *size, generator=chance)
+    found = [torch_lattice.bilateral_filter(images.float(), values, sigma_rgb, sigma_xy, t) for t in (False, True)]
+    monkeypatch.setattr(torch_lattice, "_found_digits", lambda *_: pytest.fail("the device is asked"))
+    known = [torch_lattice.bilateral_filter(images, values, sigma_rgb, sigma_xy, t) for t in (False, True)]
+    assert all(map(torch.equal, found, known))
+
+
+def test_bounds_too_wide_for_numbers_are_looked_up():
+    """A gray image has few vertices where its sigma would leave room for more than 2^63."""
+    images = torch.full((1, 3, 9, 9), 128, dtype=torch.uint8)
+    values = torch.rand(1, 2, 9, 9, generator=torch.Generator().manual_seed(0))
+    assert torch_lattice._known_digits([(0, 8 / 5)] * 2 + [(0, 255 / 0.01)] * 3, 1) is None
+    found = torch_lattice.bilateral_filter(images, values, 0.01, 5.0)
+    assert torch.equal(found, torch_lattice.bilateral_filter(images.float(), values, 0.01, 5.0))

@@ -102,7 +102,8 @@ def gradients(phase_type, this):
     network.segmentation_head[3].p = 0  # dropout differs between replicas, as it should
     whole = random_batch()
     part = slice(this.rank * 6 // this.count, (this.rank + 1) * 6 // this.count)
-    batch = Batch(*(values[part] for values in whole))
+    loaded = {key: values[part] for key, values in zip(Batch._fields, whole[:-1], strict=False)}
+    batch = Batch.on(this.device, loaded)
     phase = this.data_parallel(phase_type(network, experiment), all_used=phase_type is JointPhase)
     phase(batch.network_input, batch).total.backward()
     return {name: parameter.grad for name, parameter in network.named_parameters() if parameter.grad is not None}
@@ -131,7 +132,7 @@ def test_gradients_of_the_joint_phase_are_those_of_the_whole_batch(parts):
     maps = record.maps(class_logits, batch.labels)
     total = 0
     for half in (slice(0, 3), slice(3, 6)):
-        of_half, logits = Batch(*(values[half] for values in batch)), seg_logits[half]
+        of_half, logits = Batch(*(values[half] for values in batch[:-1])), seg_logits[half]
         _, pixels, mined = make_targets(
             maps[half],
             of_half.image_rgb,

@@ -15,6 +15,9 @@ _WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "equa
 _INDEXING = {"index", "index_put", "index_put_"}
 # CUDA takes tensors of the CPU without dimensions in pointwise operators, and in these.
 _TAKING_SCALARS = {"where", "masked_fill", "masked_fill_", "_fused_sgd_", "_fused_adamw_", *_INDEXING}
+# They allocate or relabel memory and launch nothing, though torch does not call them views.
+_WITHOUT_LAUNCH = {"empty", "empty_like", "new_empty", "new_empty_strided", "empty_strided", "_unsafe_view"}
+_ATTENTION = "scaled_dot_product_attention"
 kernels: Counter = Counter()  # operator -> launches
 syncs: Counter = Counter()  # (reason, file:line in getam) -> waits of the host
 
@@ -84,6 +87,7 @@ def begin() -> None:
     for name, value in answers.items():
         setattr(torch.cuda, name, lambda *_, value=value, **__: value)
     torch.__future__.set_overwrite_module_params_on_conversion(True)  # Module.to makes new parameters
+    _library.impl(_ATTENTION, _attend, "AutogradCUDA")
     run = threading.Thread.run
 
     def in_mode(self):
@@ -102,6 +106,8 @@ def _run(func, args, kwargs):
         return func(*args, **kwargs)
     if func.namespace == "getam":  # operators of the package that are registered for CUDA
         return _of_the_package(name, args)
+    if name == _ATTENTION:  # in inference mode
+        return _FusedAttention.forward(None, *args, **kwargs)
     if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):  # in inference mode
         with _Mode():
             return func.decompose(*args, **kwargs)
@@ -112,9 +118,39 @@ def _run(func, args, kwargs):
     _refuse_two_devices(func, name, args, flat)
     if name in _WAITING:
         _note_sync(name)
-    if not func.is_view:
+    if not func.is_view and name not in _WITHOUT_LAUNCH:
         kernels[name] += 1
     return _compute(func, name, args, kwargs, gpu)
+
+
+class _FusedAttention(torch.autograd.Function):
+    """One launch forward and one backward, as CUDA's fused attention; torch's own form on the values held."""
+
+    @staticmethod
+    def forward(ctx, query, key, value, mask=None, dropout=0.0, causal=False, *, scale=None, enable_gqa=False):
+        kernels[_ATTENTION] += 1
+        inputs = [x.held.detach().requires_grad_() for x in (query, key, value)]
+        with torch.enable_grad(), torch.inference_mode(False):
+            held = getattr(mask, "held", mask)
+            y = torch.nn.functional.scaled_dot_product_attention(
+                *inputs, held, dropout, causal, scale=scale, enable_gqa=enable_gqa
+            )
+        if ctx is not None:
+            ctx.inputs, ctx.y = inputs, y
+        return Gpu(y.detach())
+
+    @staticmethod
+    def backward(ctx, gradient):
+        kernels[f"{_ATTENTION}_backward"] += 1
+        found = torch.autograd.grad(ctx.y, ctx.inputs, gradient.held, retain_graph=True)
+        return (*map(Gpu, found), None, None, None)
+
+
+def _attend(query, key, value, mask=None, dropout=0.0, causal=False, *, scale=None, enable_gqa=False):
+    return _FusedAttention.apply(query, key, value, mask, dropout, causal)
+
+
+_library = torch.library.Library("aten", "IMPL")
 
 
 def _of_the_package(name, args):

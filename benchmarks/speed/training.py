@@ -75,7 +75,7 @@ def prepare(options: argparse.Namespace, way: str) -> Callable[[], float]:
     network = build_model(
         num_classes=CLASSES, pretrained=experiment.network.pretrained, **experiment.network_arguments()
     ).to(options.device)
-    prepare_for_speed(network, experiment.training)
+    prepare_for_speed(network, experiment, torch.device(options.device))
     # Eval mode, so that one forward and two give the same losses; the work of a step is otherwise the same.
     network.eval()
     optimiser = make_optimiser(network, experiment.training, experiment.recipe)

@@ -77,6 +77,9 @@ class DenseEnergy(_Section):
     scale: Annotated[float, Field(gt=0, le=1)] = 0.5
 
 
+_FAST = {"precision": "bfloat16", "channels_last": True, "compile": "possible", "fused_optimiser": True}
+
+
 class Training(_Section):
     """Two phases (docs/method.md section 5): classification alone, then all losses.
 
@@ -87,8 +90,11 @@ class Training(_Section):
         phase, and rises linearly over the first `warmup` steps. Parameters outside the backbone, which start from
         random weights, have `head_factor` times this rate.
     split_cross_entropy: one mean over the background and one over the classes (VOC), or one mean over both (COCO).
+    speed: a word for the next four settings: `exact` is their defaults, `fast` is bfloat16, channels_last, compile
+        `possible`, and fused_optimiser. Settings given beside it count. Only the four are kept.
     precision: `float32`, `tf32` (products of TensorFloat-32) or `bfloat16` (autocast).
-    channels_last, compile, fused_optimiser: faster on a GPU; results differ by rounding.
+    channels_last, compile, fused_optimiser: faster on a GPU; results differ by rounding. compile `possible`: on a GPU
+        with Triton and a C compiler.
     """
 
     crop: _Side = 256
@@ -104,10 +110,19 @@ class Training(_Section):
     weight_decay: Annotated[float, Field(ge=0)] | None = None
     split_cross_entropy: bool = True
     dense_energy: DenseEnergy = DenseEnergy()
+    speed: Annotated[Literal["exact", "fast"] | None, Field(exclude=True)] = None
     precision: _Precision = "float32"
     channels_last: bool = False
-    compile: bool = False
+    compile: bool | Literal["possible"] = False
     fused_optimiser: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settings_of_speed(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and value.get("speed") in ("exact", "fast"):
+            chosen = _FAST if value["speed"] == "fast" else {}
+            return {**chosen, **{key: given for key, given in value.items() if key != "speed"}}
+        return value
 
     @model_validator(mode="after")
     def _weight_decay_fits(self) -> "Training":

@@ -1,6 +1,10 @@
 """The two phases of training as modules that map a batch to its losses (docs/method.md sections 2 to 5)."""
 
+import logging
+import os
+import shutil
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
@@ -16,6 +20,7 @@ from getam.models.backbones import normalise_images
 from getam.models.network import SegmentationNetwork
 from getam.models.runtime import at_least_float32, autocast
 
+_log = logging.getLogger(__name__)
 LOSSES = ("classification", "cross_entropy", "saliency", "dense_energy")
 
 
@@ -131,17 +136,43 @@ def labelled_fraction(output: StepOutput) -> Tensor:
     return (output.pixels != UNKNOWN).float().mean()
 
 
-def prepare_for_speed(network: SegmentationNetwork, settings: Training) -> None:
-    """Applies the settings channels_last and compile."""
+def prepare_for_speed(network: SegmentationNetwork, experiment: Experiment, device: torch.device) -> None:
+    """Applies the settings channels_last and compile.
+
+    Attention is not compiled, because maps record it during the forward pass; nor is anything behind it whose gradient
+    maps ask for: backward of a compiled module computes the gradients of its weights, too.
+    """
+    settings, maps = experiment.training, experiment.maps
     if settings.channels_last:
         network.to(memory_format=torch.channels_last)
-    if settings.compile:
-        from torch._functorch import config  # imports the compiler, which takes seconds
+    if not _compiles(settings, device):
+        return
+    from torch._functorch import config  # imports the compiler, which takes seconds
 
-        # Maps run backward several times through one graph, which donated buffers do not allow.
-        config.donated_buffer = False
-        # Attention is not compiled: maps record it during the forward pass.
-        for module in (network.decoder, network.squeeze_excite, network.segmentation_head):
-            module.compile()
-        for block in network.vit.blocks:
-            block.mlp.compile()
+    # Maps run backward several times through one graph, which donated buffers do not allow.
+    config.donated_buffer = False
+    recorded_from = ActivationRecord(network, maps.method, experiment.start_layer, maps.fusion).start_layer
+    for module in (
+        network.decoder,
+        network.squeeze_excite,
+        network.segmentation_head,
+        *(block.mlp for block in network.vit.blocks[:recorded_from]),
+    ):
+        module.compile()
+
+
+def _compiles(settings: Training, device: torch.device) -> bool:
+    if settings.compile != "possible":
+        return settings.compile
+    missing = [
+        what
+        for what, there in (
+            ("a GPU", device.type == "cuda"),
+            ("Triton", find_spec("triton") is not None),
+            ("a C compiler", any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang")))),
+        )
+        if not there
+    ]
+    if missing:
+        _log.info("training.compile: not possible here, without %s", " and ".join(missing))
+    return not missing

@@ -115,7 +115,7 @@ class Trainer:
             num_classes=len(dataset.classes), pretrained=experiment.network.pretrained, **experiment.network_arguments()
         )
         self.network = network.to(this.device)
-        prepare_for_speed(self.network, settings)
+        prepare_for_speed(self.network, experiment, this.device)
         self.network = synchronise_batch_norm(self.network, this).train()
         self._optimiser = make_optimiser(self.network, settings, experiment.recipe)
         self._checkpoints = Checkpoints(folder, finished.identity)

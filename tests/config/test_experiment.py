@@ -259,3 +259,23 @@ def test_pretrained_weights_are_part_of_the_identity():
 def test_pamr_needs_dilations(dilations):
     with pytest.raises(ValueError, match=r"experiment: maps\.dilations"):
         load_experiment(SMALLEST, {"maps.dilations": dilations})
+
+
+FAST = {"precision": "bfloat16", "channels_last": True, "compile": "possible", "fused_optimiser": True}
+
+
+def test_speed_is_a_word_for_four_settings():
+    fast = load_experiment(SMALLEST, {"training.speed": "fast"})
+    assert {key: getattr(fast.training, key) for key in FAST} == FAST
+    spelled_out = load_experiment(SMALLEST, {f"training.{key}": value for key, value in FAST.items()})
+    assert fast == spelled_out
+    assert "speed" not in fast.as_yaml()
+    assert training_digest(fast) == training_digest(spelled_out)
+    assert load_experiment(SMALLEST, {"training.speed": "exact"}) == load_experiment(SMALLEST)
+
+
+def test_a_setting_beside_speed_counts():
+    mixed = load_experiment(SMALLEST, {"training.speed": "fast", "training.precision": "tf32"}).training
+    assert (mixed.precision, mixed.channels_last) == ("tf32", True)
+    with pytest.raises(ValueError, match="training.speed: Input should be 'exact' or 'fast', not 'slow'"):
+        load_experiment(SMALLEST, {"training.speed": "slow"})

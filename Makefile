@@ -18,7 +18,7 @@ IMAGE ?= getam
 GPUS ?= --gpus all
 IMAGE_ARGUMENTS ?=
 
-.PHONY: setup demo test lint sanitize schemas wheel audit image check shell sif lock clean
+.PHONY: setup demo test test-slow lint sanitize schemas wheel audit image check shell sif lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -45,8 +45,14 @@ demo: setup
 	@cat $(DEMO)/logs/table/voc_val_miou.log
 	@echo "Report: $(DEMO)/report.html; pictures: $(DEMO)/figures/shapes; the run: $(DEMO)/experiments/shapes"
 
+# A file's tests share what they have trained, and stay in one process.
+TOGETHER := --numprocesses auto --dist loadfile
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TOGETHER)
+
+# Minutes each; with GETAM_REQUIRE_SLURM=1 on a running SLURM, too.
+test-slow: setup
+	$(BIN)/python -m pytest -m slow $(TOGETHER)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -7,14 +7,24 @@ from collections.abc import Callable
 from math import prod
 from pathlib import Path
 
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # they share the cores; torch asks while it is imported
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
+
 import numpy as np
 import pytest
 import torch
 
 from getam.data import shapes
 from getam.data.saliency.maps import SaliencySettings, make_saliency
+from getam.utils.parallel import available_cores
 from getam_lattice import library
 from tests.helpers.small_workflow import small_configuration
+
+
+def pytest_xdist_auto_num_workers(config) -> int:
+    """`--numprocesses auto`: the cores that this process may use, and not more than there is memory for."""
+    return min(8, available_cores())
+
 
 _SHARED = Path(__file__).parents[2] / "shared"
 GOLDEN = Path(os.environ.get("GETAM_GOLDEN", _SHARED / "golden"))

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,9 +29,11 @@ def run(*arguments: str, **variables: str) -> str:
 def test_the_tests_of_cuda():
     """With the rounding of its divisions, and additions in any order."""
     plugin = ("-p", "tests.helpers.pretended_cuda.plugin", "-p", "no:cacheprovider")
-    output = run("pytest", "-q", *plugin, "tests/test_cuda.py", PRETENDED_CUDA_ROUNDING="1")
+    tests = ("tests/test_cuda.py", "tests/test_cuda_runs.py")
+    output = run("pytest", "-q", *plugin, *tests, PRETENDED_CUDA_ROUNDING="1")
     assert " passed" in output
-    assert "skipped" not in output
+    skipped = re.findall(r"SKIPPED \[1\] .*?: (.*)", output)
+    assert skipped == ["needs two GPUs"]
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The workflow as jobs of a real SLURM, where one is running."""
 
+import json
 import os
 import re
 import shutil
@@ -52,17 +53,33 @@ def test_every_rule_as_a_job(tmp_path, small_workflow):
 SMALL = {"threads": 1, "mem_mb": 3000, "runtime": 5}
 
 
+def epochs_of(seconds, folder, own):
+    """How many epochs this machine trains in so many seconds, found by a short training."""
+    folder.mkdir()
+    epochs = own["experiments"]["shapes"]["training"]["epochs"]
+    (folder / "own.yaml").write_text(yaml.safe_dump(own))
+    snakemake(folder, "--cores", 1, "--configfile", "own.yaml", "--", WEIGHTS)
+    made = json.loads((folder / WEIGHTS).with_name("provenance.json").read_text())
+    return int(epochs * seconds / made["seconds_of_the_last_session"])
+
+
+WEIGHTS = "results/demo/experiments/shapes/weights.safetensors"
+
+
 def test_a_job_that_its_wall_time_ends_is_resumed(tmp_path, small_workflow):
     entry = small_workflow["experiments"]["shapes"]
     monitoring = {**entry["monitoring"], "checkpoint_minutes": 0.05}
-    # One training of a few minutes, of which each attempt has one.
-    training = {**entry["training"], "epochs": 600, "classification": 0}
-    long = {**entry, "training": training, "monitoring": monitoring}
     jobs = {"train": {**SMALL, "runtime": 1}, "predict": SMALL, "refine": SMALL}
-    own = {**small_workflow, "seeds": [0], "experiments": {"shapes": long}, "jobs": jobs}
-    weights = "results/demo/experiments/shapes/weights.safetensors"
-    output = submitted(tmp_path, own, weights, "--retries", "9")
-    assert (tmp_path / weights).is_file()
+
+    def workflow(epochs):
+        training = {**entry["training"], "epochs": epochs, "classification": 0}
+        long = {**entry, "training": training, "monitoring": monitoring}
+        return {**small_workflow, "seeds": [0], "experiments": {"shapes": long}, "jobs": jobs}
+
+    # Each attempt has one minute, of which the start takes some seconds.
+    epochs = epochs_of(120, tmp_path / "measured", workflow(40))
+    output = submitted(tmp_path, workflow(epochs), WEIGHTS, "--retries", "9")
+    assert (tmp_path / WEIGHTS).is_file()
     assert jobs_of(output).count("train") > 1
     logs = [tmp_path / "results/demo/logs/train/shapes.log"]
     logs += tmp_path.glob(".snakemake/slurm_logs/rule_train/**/*.log")

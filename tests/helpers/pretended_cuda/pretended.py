@@ -1,5 +1,6 @@
 """Tensors of the pretended GPU, and the counters. Use `tests.helpers.pretended_cuda.begin`."""
 
+import gc
 import os
 import sys
 import threading
@@ -86,6 +87,7 @@ def begin() -> None:
     }
     for name, value in answers.items():
         setattr(torch.cuda, name, lambda *_, value=value, **__: value)
+    torch.cuda.memory_allocated = _allocated
     torch.__future__.set_overwrite_module_params_on_conversion(True)  # Module.to makes new parameters
     _library.impl(_ATTENTION, _attend, "AutogradCUDA")
     run = threading.Thread.run
@@ -96,6 +98,14 @@ def begin() -> None:
 
     threading.Thread.run = in_mode
     _Mode().__enter__()
+
+
+def _allocated(*_) -> int:
+    """Bytes of the tensors that are alive."""
+    storages = {}
+    for held in (x.held for x in gc.get_objects() if type(x) is Gpu and hasattr(x, "held")):
+        storages[held.untyped_storage().data_ptr()] = held.untyped_storage().nbytes()
+    return sum(storages.values())
 
 
 def _run(func, args, kwargs):

@@ -133,8 +133,8 @@ def test_a_signal_ends_the_wait_for_a_stage():
     done = []
 
     def write(number):
-        signal.raise_signal(signal.SIGINT)  # Python's handlers run in the main thread
-        time.sleep(0.1)  # the caller is told now
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        time.sleep(0.2)  # the caller leaves its wait now
         done.append(number)
 
     with pytest.raises(KeyboardInterrupt):

@@ -130,13 +130,20 @@ def test_the_caller_ends_it(end):
 
 def test_a_signal_ends_the_wait_for_a_stage():
     """Ctrl-C comes while the caller waits: the running item is finished, the others are not begun."""
-    done = []
+    waiting, done = threading.Event(), []
 
     def write(number):
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-        time.sleep(0.2)  # the caller leaves its wait now
+        if number == 1:
+            assert waiting.wait(PATIENCE)
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            time.sleep(0.2)  # the caller leaves its wait now
         done.append(number)
 
+    def items():
+        yield from range(3)
+        waiting.set()
+        yield from range(3, 50)
+
     with pytest.raises(KeyboardInterrupt):
-        list(pipelined(iter(range(50)), Stage(write, 1, 3)))
-    assert done == [0]
+        list(pipelined(items(), Stage(write, 1, 4)))
+    assert done == [0, 1]

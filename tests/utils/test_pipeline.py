@@ -135,8 +135,9 @@ def test_a_signal_ends_the_wait_for_a_stage():
     def write(number):
         if number == 1:
             assert waiting.wait(PATIENCE)
+            time.sleep(0.2)  # the caller waits for this function now
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-            time.sleep(0.2)  # the caller leaves its wait now
+            time.sleep(0.2)  # it leaves its wait
         done.append(number)
 
     def items():

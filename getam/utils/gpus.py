@@ -5,7 +5,7 @@ process, however that ends, and children do not inherit it. Programs other than 
 
 A process whose GPUs are all taken waits. Two trainings that share a GPU may fit in the first phase and run out of
 memory hours later, in the joint phase; and both are no faster than one after the other. Who names a GPU (`cuda:1`)
-takes it even so: that is how sharing is asked for. A child shares the GPU of its parent, which it would wait for in vain.
+takes it even so: that is how sharing is asked for. A child shares the GPU of its parent: it would wait in vain for it.
 """
 
 import fcntl

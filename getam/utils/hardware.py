@@ -69,7 +69,9 @@ def choose_devices(device: str, count: int) -> "list[torch.device]":
         return [torch.device("cpu")] * count
     name, _, number = device.partition(":")
     if number and count > 1:
-        raise ValueError(f"device: {device} is one GPU, for {count} processes: expected {name}, which takes one for each")
+        raise ValueError(
+            f"device: {device} is one GPU, for {count} processes: expected {name}, which takes one for each"
+        )
     last = int(number) if number else count - 1
     if last >= there:
         reason = "" if there else f" ({_why_no_gpu()})"

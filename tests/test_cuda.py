@@ -14,6 +14,7 @@ from getam import (
     load_experiment,
     load_recipe,
     normalise_maps,
+    open_dataset,
     predict_probabilities,
     refine_maps,
     saliency_loss,
@@ -21,6 +22,9 @@ from getam import (
     train,
 )
 from getam.config.choices import METHODS
+from getam.evaluation.encoding import encode
+from getam.evaluation.prediction import predict_files
+from getam.evaluation.probabilities import read_probabilities
 from getam.training.history import read_history
 from tests.conftest import relative_error
 
@@ -122,3 +126,29 @@ def test_prediction(networks):
     on_cpu, on_gpu = (predict_probabilities(network.float(), image, (32, 64)) for network in networks)
     assert on_gpu.device.type == "cuda"
     assert (on_cpu - on_gpu.cpu()).abs().max() < 1e-3
+
+
+def test_files_of_probabilities(small_shapes, tmp_path):
+    """Encoded on the GPU, and read back: the probabilities that the CPU writes, but for rounding."""
+    torch.manual_seed(0)
+    network = build_model("vit_micro_hybrid", 5, classifier="class_token", decoder_width=16).eval()
+    split = open_dataset(small_shapes / "dataset").split("val")
+    for device in ("cpu", "cuda"):
+        paths = list(predict_files(network.to(device), split, split.ids, tmp_path / device, (32, 64), batch=4))
+        assert [path.stem for path in paths] == list(split.ids)
+    for name in split.ids:
+        on_cpu, on_gpu = (read_probabilities(tmp_path / device / f"{name}.npz") for device in ("cpu", "cuda"))
+        assert abs(on_cpu - on_gpu).max() < 1e-3
+
+
+@pytest.mark.parametrize("sharpness", [1, 100])
+def test_encoding(tmp_path, sharpness):
+    logits = sharpness * torch.randn(5, 40, 50, generator=torch.Generator().manual_seed(8))
+    probabilities = logits.softmax(0)
+    expected, found = (encode(tmp_path / "a.npz", probabilities.to(device)) for device in ("cpu", "cuda"))
+    assert (found.labels == expected.labels).all()
+    assert found.count == expected.count
+    # Where the rounding of the logarithm decides on a step, four differences are others.
+    assert (found.code != expected.code).mean() < 1e-2
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        encode(tmp_path / "a.npz", (probabilities / 0).cuda())

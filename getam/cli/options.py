@@ -10,7 +10,7 @@ from getam.config.experiment import EXPERIMENT, PROVENANCE, Experiment, training
 from getam.config.experiment_file import load_experiment, parse_yaml, write_experiment
 from getam.evaluation.run import Shard
 from getam.utils.files import read_json
-from getam.utils.hardware import DEVICES
+from getam.utils.hardware import check_device
 from getam.utils.parallel import available_cores
 from getam.utils.progress import progress
 
@@ -32,7 +32,21 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """--device: the device that the network runs on."""
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="auto: a GPU if there is one")
+    parser.add_argument(
+        "--device",
+        type=_device,
+        default="auto",
+        metavar="DEVICE",
+        help="cpu; cuda: a GPU that no other process has taken, waiting for one if need be; auto: the same if there is "
+        "a GPU, else the CPU; cuda:N: the GPU of this number, shared if it is taken",
+    )
+
+
+def _device(text: str) -> str:
+    try:
+        return check_device(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:

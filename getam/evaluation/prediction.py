@@ -1,7 +1,6 @@
 """Multi-scale prediction (docs/method.md section 6)."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
@@ -13,9 +12,11 @@ from torch import Tensor, nn
 from getam.data.dataset import Split
 from getam.data.images import check_image
 from getam.data.loading import InferenceImages, inference_images, squares
-from getam.evaluation.probabilities import write_probabilities
+from getam.evaluation.encoding import Encoded, encode
+from getam.evaluation.probabilities import write_encoded
 from getam.models.backbones import normalise_images
 from getam.models.runtime import autocast, eval_mode, tf32_allowed
+from getam.utils.pipeline import Stage, pipelined
 
 SIZES = (256, 320, 480)
 _WRITERS = 4
@@ -57,11 +58,17 @@ def _predict(
     totals: list[Tensor | float] = [0.0] * len(images)
     scales = [np.stack(of_one_size) for of_one_size in zip(*(of_image for _, of_image in images), strict=True)]
     for batch in scales:
-        logits = _logits(network, torch.from_numpy(batch).to(device), flip, precision)
+        logits = _logits(network, _copied(batch, device), flip, precision)
         for i, (size, _) in enumerate(images):
             totals[i] += F.interpolate(logits[i : i + 1], size, mode="bilinear", align_corners=False)[0]
     for total in totals:
         yield (total / len(scales)).softmax(0)
+
+
+def _copied(images_rgb: np.ndarray, device: torch.device) -> Tensor:
+    """On the device. For a GPU from pinned memory: the host does not wait until it has come to this copy."""
+    values = torch.from_numpy(images_rgb)
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 
 def _logits(network: nn.Module, images_rgb: Tensor, flip: bool, precision: str) -> Tensor:
@@ -84,6 +91,9 @@ def predict_files(
 ) -> Iterator[Path]:
     """Writes <id>.npz (see `getam.evaluation.probabilities`) for images of a split and yields each path.
 
+    The network, the encoding of probabilities (on the network's device) and the writing of files run at once, each on
+    other images. The images between them are bounded, at most batch + 1 of them as float32 (C + 1, H, W).
+
     Args:
         ids: images of the split.
         folder: where the files are written.
@@ -93,22 +103,29 @@ def predict_files(
         workers: processes that read and resize images.
 
     Raises:
-        ValueError: an image cannot be read; the files written so far stay.
+        ValueError: an image cannot be read, or probabilities are NaN or infinite; the files written so far stay.
+        OSError: a file cannot be written.
     """
     loader = iter(inference_images(InferenceImages(split, ids, sizes), workers))
-    with eval_mode(network), tf32_allowed(precision), ThreadPoolExecutor(_WRITERS) as writers:
-        written: list[Future[Path]] = []
+
+    def predicted() -> Iterator[tuple[Path, Tensor]]:
         while images := list(islice(loader, batch)):
-            # One batch is written while the next one runs.
-            yield from (future.result() for future in written)
-            predicted = _predict(network, [(size, of_image) for _, size, of_image in images], flip, precision)
-            written = [
-                writers.submit(_write, folder / f"{name}.npz", probabilities)
-                for (name, _, _), probabilities in zip(images, predicted, strict=True)
-            ]
-        yield from (future.result() for future in written)
+            found = _predict(network, [(size, of_image) for _, size, of_image in images], flip, precision)
+            for (name, _, _), probabilities in zip(images, found, strict=True):
+                yield folder / f"{name}.npz", probabilities
+
+    # One batch waits for its encoding while the next one runs.
+    encoding, writing = Stage(_encode, 1, batch + 1), Stage(_write, _WRITERS, batch + 1 + 2 * _WRITERS)
+    with eval_mode(network), tf32_allowed(precision):
+        yield from pipelined(predicted(), encoding, writing)
 
 
-def _write(path: Path, probabilities: Tensor) -> Path:
-    write_probabilities(path, probabilities.cpu().numpy())
+def _encode(image: tuple[Path, Tensor]) -> tuple[Path, Encoded]:
+    path, probabilities = image
+    return path, encode(path, probabilities)
+
+
+def _write(image: tuple[Path, Encoded]) -> Path:
+    path, encoded = image
+    write_encoded(path, encoded)
     return path

@@ -4,8 +4,7 @@
                 low, high  uint8 (K, H, W)   the bytes of -log p in steps of 1/2048, as differences of neighbours
                 count  uint8                 C + 1
 
-Neighbouring logits are similar, because they come from a coarser grid, so their differences are small numbers, which
-deflate compresses well. The CRF works with logarithms: a step is as exact for p = 0.001 as for p = 1.
+The code is that of `getam.evaluation.encoding`; its bytes are apart, as most high ones are 0.
 """
 
 import zipfile
@@ -14,10 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from getam.evaluation.encoding import Encoded, decode, encode
 from getam.utils.files import written
 
-_STEPS = 2048  # per factor e
-_LEAST = 1e-3  # labels below this at every pixel are left out
 _MOST_LABELS = 255  # in an 8-bit mask, where 255 itself means unknown
 _ARRAYS = ("labels", "low", "high", "count")
 
@@ -26,28 +24,19 @@ def write_probabilities(path: Path, probabilities: np.ndarray) -> None:
     """Writes float32 (C + 1, H, W) as <id>.npz, whole or not at all.
 
     Raises:
-        ValueError: a value is NaN or infinite: the argmax of such a pixel would be the background.
+        ValueError: a value is NaN or infinite.
     """
-    if not np.isfinite(probabilities).all():
-        raise ValueError(f"{path}: the network's output is NaN or infinite; the precision float32 may help")
-    kept = np.flatnonzero(probabilities.max((1, 2)) >= _LEAST)
-    steps = probabilities[kept]
-    # In place where possible: most of the time goes into memory access.
-    with np.errstate(divide="ignore"):
-        np.log(steps, out=steps)
-    steps *= -_STEPS
-    code = np.minimum(np.rint(steps, out=steps), 2**16 - 1, out=steps).astype(np.uint16)
-    # Unsigned numbers wrap around, and wrap back when they are summed again.
-    code[:, 1:] -= code[:, :-1].copy()
-    code[:, :, 1:] -= code[:, :, :-1].copy()
-    sign = code >> 15
-    code <<= 1
-    code ^= np.negative(sign, out=sign)  # -1, 1, -2, .. as 1, 2, 3, ..
+    write_encoded(path, encode(path, probabilities))
+
+
+def write_encoded(path: Path, encoded: Encoded) -> None:
+    """Writes <id>.npz, whole or not at all."""
+    labels, code, count = encoded
     arrays = {
-        "labels": kept.astype(np.uint8),
+        "labels": labels,
         "low": (code & 255).astype(np.uint8),
         "high": (code >> 8).astype(np.uint8),
-        "count": np.uint8(len(probabilities)),
+        "count": np.uint8(count),
     }
     with written(path) as unfinished, zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
         for name, values in arrays.items():
@@ -101,15 +90,4 @@ def _decoded(arrays: dict[str, np.ndarray]) -> np.ndarray:
     code = arrays["high"].astype(np.uint16)
     code <<= 8
     code |= arrays["low"]
-    odd = code & 1
-    code >>= 1
-    code ^= np.negative(odd, out=odd)
-    for axis in (2, 1):
-        np.cumsum(code, axis=axis, dtype=np.uint16, out=code)
-    kept = code.astype(np.float32)
-    kept /= -_STEPS
-    np.exp(kept, out=kept)
-    kept /= kept.sum(0)
-    probabilities = np.zeros((int(arrays["count"]), *code.shape[1:]), np.float32)
-    probabilities[arrays["labels"]] = kept
-    return probabilities
+    return decode(Encoded(arrays["labels"], code, int(arrays["count"])))

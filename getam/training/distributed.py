@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ from torch import Tensor, distributed, nn
 from torch.distributed.nn.functional import all_reduce
 from torch.nn.parallel import DistributedDataParallel
 
-from getam.utils.hardware import choose_device
+from getam.utils.hardware import choose_device, choose_devices
 
 _PATIENCE = 10  # seconds
+_SECONDS = 1  # between two questions
 _log = logging.getLogger(__name__)
 
 
@@ -74,21 +76,38 @@ def replica(device: str = "auto") -> Iterator[Replica]:
     """This process as one of those that torchrun has started, or as the only one.
 
     Args:
-        device: `cpu`, `cuda`, or `auto`: a GPU if there is one.
+        device: `cpu`, `cuda`, `auto`, or, for one process, `cuda:1`; `choose_devices` says which GPUs are taken.
 
     Raises:
-        ValueError: `cuda` was requested, and there is no such GPU.
+        ValueError: `cuda` was requested, and there are not enough GPUs.
     """
-    count = int(os.environ.get("WORLD_SIZE", 1))
-    chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", 0)))
-    if count == 1:
-        yield Replica(0, 1, chosen)
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        yield Replica(0, 1, choose_device(device))
         return
-    distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    store, rank, count = next(distributed.rendezvous("env://"))
+    chosen = _device_of_replica(device, store)
+    backend = "nccl" if chosen.type == "cuda" else "gloo"
+    shared = distributed.PrefixStore("training", store)
+    distributed.init_process_group(backend, store=shared, rank=rank, world_size=count)
     try:
-        yield Replica(distributed.get_rank(), count, chosen)
+        yield Replica(rank, count, chosen)
     finally:
         distributed.destroy_process_group()
+
+
+def _device_of_replica(device: str, store: distributed.Store) -> torch.device:
+    """One of the devices that the first process of this machine takes for all processes of this machine."""
+    rank, count, machine = (int(os.environ[name]) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK"))
+    key = f"devices of machine {machine}"
+    if rank == 0:
+        store.set(key, " ".join(map(str, choose_devices(device, count))))
+    # Every process polls: the first one may wait for free GPUs for hours.
+    while not store.check([key]):
+        time.sleep(_SECONDS)
+    chosen = torch.device(store.get(key).decode().split()[rank])
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    return chosen
 
 
 @contextmanager

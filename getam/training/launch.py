@@ -41,7 +41,8 @@ def train(
     log says why.
 
     Args:
-        device: `auto`, `cpu` or `cuda`; under torchrun every process takes a GPU of its own.
+        device: `auto`, `cpu`, `cuda` or `cuda:1`; under torchrun every process has a GPU of its own. A GPU stays taken
+            until this process ends (`getam.utils.gpus`).
         workers: processes that prepare images; None: as many as fit the machine.
         first_phase: folder that `train_first_phase` has written for this experiment, or for one with the same first
             phase: training continues from there, with the same result. None: both phases are trained here.

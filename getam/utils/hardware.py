@@ -3,6 +3,7 @@
 import logging
 import os
 import platform
+import re
 import resource
 import sys
 from pathlib import Path
@@ -11,9 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-from getam.utils.checks import check_choice
+from getam.utils.gpus import share_gpu, take_gpus
 
-DEVICES = ("auto", "cpu", "cuda")
 _log = logging.getLogger(__name__)
 
 
@@ -28,30 +28,81 @@ def device_name(device: str) -> str:
     return f"{models[0] if models else platform.machine()}, {torch.get_num_threads()} threads"
 
 
-def choose_device(device: str = "auto", index: int = 0) -> "torch.device":
-    """The torch device for one of `DEVICES`; `index` selects one of several GPUs.
+def check_device(device: str) -> str:
+    """Returns `device`; raises a ValueError unless it is auto, cpu, cuda, or cuda and a number, such as cuda:1."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise ValueError(f"device: expected one of auto, cpu, cuda, cuda:N, got {device!r}")
+    return device
 
-    Where `auto` falls back to the CPU, the log says why.
+
+def choose_device(device: str = "auto") -> "torch.device":
+    """The torch device of this process, which becomes torch's current one; see `choose_devices`."""
+    import torch
+
+    chosen = choose_devices(device, 1)[0]
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    return chosen
+
+
+def choose_devices(device: str, count: int) -> "list[torch.device]":
+    """As many torch devices as there are processes here that work together: different GPUs, or the CPU for each.
+
+    GPUs are taken as `getam.utils.gpus` describes it, by this process and until it ends: of those that torch finds
+    (CUDA_VISIBLE_DEVICES, as SLURM sets it, hides others), the first that no other process has taken, after waiting
+    for one if need be. Where `auto` falls back to the CPU, the log says why.
+
+    Args:
+        device: cpu; cuda: free GPUs; auto: free GPUs if there are any GPUs, else the CPU; cuda:N: GPU N of those that
+            torch finds, shared with other processes if it is taken.
 
     Raises:
-        ValueError: cuda is requested and this GPU does not exist.
+        ValueError: there are not so many GPUs, or cuda:N is for several processes.
     """
     import torch
 
-    check_choice("device", device, DEVICES)
+    check_device(device)
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "auto" and not there:
         _log.info("device: auto uses the CPU, as torch %s finds no GPU: %s", torch.__version__, _why_no_gpu())
     if device == "cpu" or (device == "auto" and not there):
-        return torch.device("cpu")
-    if index >= there:
+        return [torch.device("cpu")] * count
+    name, _, number = device.partition(":")
+    if number and count > 1:
+        raise ValueError(
+            f"device: {device} is one GPU, for {count} processes: expected {name}, which takes one for each"
+        )
+    last = int(number) if number else count - 1
+    if last >= there:
         reason = "" if there else f" ({_why_no_gpu()})"
         raise ValueError(
-            f"device: GPU {index} is asked for, torch {torch.__version__} finds {there} here{reason}; auto and cpu do "
+            f"device: GPU {last} is asked for, torch {torch.__version__} finds {there} here{reason}; auto and cpu do "
             "without"
         )
-    torch.cuda.set_device(index)
-    return torch.device("cuda", index)
+    names = _gpu_names(there)
+    if not number:
+        return [torch.device("cuda", index) for index in take_gpus(names, count)]
+    if not share_gpu(names[last]):
+        _log.info("device: %s is taken by another process; it is shared, as it was asked for by its number", device)
+    return [torch.device("cuda", last)]
+
+
+def _gpu_names(count: int) -> list[str]:
+    """What tells each visible GPU from all others of this machine, whichever of them are visible: its UUID.
+
+    A GPU has one number in a job that sees it alone and another one in a job that sees all. Parts of a GPU (MIG) are
+    listed by UUIDs of their own, while torch may report that of the whole.
+    """
+    import torch
+
+    visible = [entry.strip() for entry in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    listed = dict(enumerate(filter(None, visible)))
+    names = []
+    for index in range(count):
+        name = listed.get(index, str(index))
+        uuid = None if name.startswith("MIG-") else getattr(torch.cuda.get_device_properties(index), "uuid", None)
+        names.append(name if uuid is None else str(uuid))
+    return names
 
 
 def _why_no_gpu() -> str:

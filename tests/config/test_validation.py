@@ -31,7 +31,7 @@ def test_the_configurations_of_the_repository_are_right(config, overlay):
     [
         ({"sheds": [0]}, "configuration: Additional properties are not allowed ('sheds' was unexpected)"),
         ({"seeds": []}, "seeds: [] should be non-empty"),
-        ({"device": "gpu"}, "device: 'gpu' is not one of ['auto', 'cuda', 'cpu']"),
+        ({"device": "gpu"}, "device: 'gpu' does not match '^(auto|cpu|cuda(:[0-9]+)?)$'"),
         ({"pathvars": {"results": ""}}, "pathvars.results: '' should be non-empty"),
         (
             {"experiments": {"voc_deit": {"training": {"epoch": 3}}}},

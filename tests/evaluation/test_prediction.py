@@ -1,3 +1,5 @@
+import threading
+
 import cv2
 import numpy as np
 import pytest
@@ -5,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from getam import build_model, explain, open_dataset, predict_probabilities
+from getam.evaluation import prediction
 from getam.evaluation.prediction import predict_files
 from getam.evaluation.probabilities import read_probabilities
 from tests.helpers.other_device import OnAnotherDevice
@@ -93,6 +96,144 @@ def test_files_hold_what_single_images_give(network, small_shapes, tmp_path, bat
         rgb = cv2.cvtColor(cv2.imread(str(split.image(name))), cv2.COLOR_BGR2RGB)
         expected = predict_probabilities(network, rgb, (32, 64)).numpy()
         assert np.abs(read_probabilities(path) - expected).max() < 1e-3
+
+
+@pytest.fixture
+def nine(network, small_shapes):
+    """A split of nine images, and what `predict_files` takes for them: three batches."""
+    split = open_dataset(small_shapes / "dataset").split("val")
+    return network, split, split.ids
+
+
+PATIENCE = 30  # seconds until a test gives up; it takes them only where nothing overlaps
+
+
+def test_the_network_runs_while_files_are_written(nine, tmp_path, monkeypatch):
+    """The first file is held back until the second batch runs, and the third batch until a file is being written."""
+    batches, second_runs, writing = [], threading.Event(), threading.Event()
+
+    def slow_network(module, inputs):
+        batches.append(len(inputs[0]))
+        if len(batches) == 2:
+            second_runs.set()
+        if len(batches) == 3:
+            assert writing.wait(PATIENCE), "no file was written while the network ran"
+
+    def slow_writer(path, encoded, write=prediction.write_encoded):
+        if path.stem == nine[2][0]:
+            assert second_runs.wait(PATIENCE), "the network has waited for a file"
+        else:
+            writing.set()
+        write(path, encoded)
+
+    monkeypatch.setattr(prediction, "write_encoded", slow_writer)
+    hook = nine[0].register_forward_pre_hook(slow_network)
+    try:
+        paths = list(predict_files(*nine, tmp_path, sizes=(32,), batch=3))
+    finally:
+        hook.remove()
+    assert [path.stem for path in paths] == list(nine[2])
+    assert batches == [3, 3, 3]
+
+
+def test_images_are_encoded_while_the_network_runs(nine, tmp_path, monkeypatch):
+    batches, third_runs = [], threading.Event()
+
+    def count(module, inputs):
+        batches.append(len(inputs[0]))
+        if len(batches) == 3:
+            third_runs.set()
+
+    def slow_encoder(path, probabilities, encode=prediction.encode):
+        # The first image of the second batch, of which none is encoded while the third one runs.
+        if path.stem == nine[2][3]:
+            assert third_runs.wait(PATIENCE), "the network has waited for the encoding"
+        return encode(path, probabilities)
+
+    monkeypatch.setattr(prediction, "encode", slow_encoder)
+    hook = nine[0].register_forward_pre_hook(count)
+    try:
+        assert len(list(predict_files(*nine, tmp_path, sizes=(32,), batch=3))) == 9
+    finally:
+        hook.remove()
+
+
+def test_slow_encoding_bounds_the_probabilities(nine, tmp_path, monkeypatch):
+    """Of one image a batch, two wait for their encoding and no third one is computed."""
+    batches, second_runs, release = [], threading.Event(), threading.Event()
+
+    def count(module, inputs):
+        batches.append(1)
+        if len(batches) == 2:
+            second_runs.set()
+
+    def held(path, probabilities, encode=prediction.encode):
+        assert release.wait(PATIENCE)
+        return encode(path, probabilities)
+
+    monkeypatch.setattr(prediction, "encode", held)
+    hook = nine[0].register_forward_pre_hook(count)
+    paths = []
+    user = threading.Thread(target=lambda: paths.extend(predict_files(*nine, tmp_path, sizes=(32,), batch=1)))
+    try:
+        user.start()
+        assert second_runs.wait(PATIENCE)
+        user.join(0.5)  # the network takes some milliseconds
+        assert len(batches) == 2
+        release.set()
+        user.join(PATIENCE)
+    finally:
+        release.set()
+        hook.remove()
+    assert len(paths) == len(batches) == 9
+
+
+def test_a_file_that_cannot_be_written(nine, tmp_path, monkeypatch):
+    def full(path, encoded, write=prediction.write_encoded):
+        if path.stem == nine[2][4]:
+            path.mkdir()  # what `replace` refuses
+        write(path, encoded)
+
+    monkeypatch.setattr(prediction, "write_encoded", full)
+    threads = set(threading.enumerate())
+    with pytest.raises(OSError, match=rf"{nine[2][4]}\.npz"):
+        list(predict_files(*nine, tmp_path, sizes=(32,), batch=3))
+    assert set(threading.enumerate()) <= threads
+    whole = [path for path in tmp_path.iterdir() if path.is_file()]
+    assert {f"{name}.npz" for name in nine[2][:4]} <= {path.name for path in whole}
+    assert all(read_probabilities(path).shape[0] == 6 for path in whole)
+
+
+def test_a_network_that_fails(nine, tmp_path):
+    batches = []
+
+    def fail(module, inputs):
+        batches.append(1)
+        if len(batches) == 3:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    hook = nine[0].register_forward_pre_hook(fail)
+    threads = set(threading.enumerate())
+    try:
+        with pytest.raises(RuntimeError, match="an illegal memory access"):
+            list(predict_files(*nine, tmp_path, sizes=(32,), batch=3))
+    finally:
+        hook.remove()
+    assert set(threading.enumerate()) <= threads
+    assert all(path.suffix == ".npz" and read_probabilities(path).shape[0] == 6 for path in tmp_path.iterdir())
+
+
+def test_a_network_that_gives_nan(nine, tmp_path):
+    def spoil(module, inputs, outputs):
+        outputs[1][:] = torch.nan
+
+    hook = nine[0].register_forward_hook(spoil)
+    try:
+        with pytest.raises(ValueError, match=rf"{nine[2][0]}\.npz: the network's output is NaN or infinite"):
+            list(predict_files(*nine, tmp_path, sizes=(32,), batch=3))
+    finally:
+        hook.remove()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_images_on_another_device():

@@ -1,10 +1,69 @@
+import zipfile
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from getam import dense_crf
-from getam.evaluation.probabilities import read_probabilities, write_probabilities
+from getam.evaluation.encoding import _encode_on_device, encode
+from getam.evaluation.probabilities import read_probabilities, write_encoded, write_probabilities
+
+
+def plain_file(path, probabilities):
+    """The format, number by number, by plain NumPy on whole arrays."""
+    kept = np.flatnonzero(probabilities.max((1, 2)) >= 1e-3)
+    with np.errstate(divide="ignore"):
+        steps = np.minimum(np.rint(np.log(probabilities[kept]) * np.float32(-2048)), 65535).astype(np.int64)
+    down = np.diff(steps, axis=1, prepend=0)
+    across = np.diff(down, axis=2, prepend=0)
+    wrapped = (across + 2**15) % 2**16 - 2**15
+    code = np.where(wrapped < 0, -2 * wrapped - 1, 2 * wrapped)
+    arrays = {"labels": kept, "low": code % 256, "high": code // 256, "count": np.array(len(probabilities))}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+        for name, values in arrays.items():
+            with file.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, np.asarray(values.astype(np.uint8), order="C"))
+
+
+@pytest.mark.parametrize("shape", [(21, 61, 83), (2, 1, 1), (3, 40, 1), (3, 1, 40)])
+@pytest.mark.parametrize("sharpness", [0.1, 4, 40, 400])
+def test_files_are_those_of_plain_numpy(tmp_path, shape, sharpness):
+    """Bit by bit, from an array and from a tensor of the CPU; with probabilities of 0 and of 1."""
+    labels, height, width = shape
+    probabilities = smooth_probabilities(labels, height, width, sharpness=sharpness)
+    plain_file(tmp_path / "plain.npz", probabilities)
+    expected = (tmp_path / "plain.npz").read_bytes()
+    write_probabilities(tmp_path / "a.npz", probabilities)
+    write_encoded(tmp_path / "b.npz", encode(tmp_path / "b.npz", torch.from_numpy(probabilities)))
+    assert (tmp_path / "a.npz").read_bytes() == expected
+    assert (tmp_path / "b.npz").read_bytes() == expected
+
+
+@pytest.mark.parametrize("sharpness", [0.1, 4, 40, 400])
+def test_the_encoding_of_a_device_is_that_of_the_cpu(tmp_path, sharpness):
+    """But for steps that the rounding of the logarithm decides."""
+    probabilities = smooth_probabilities(sharpness=sharpness)
+    found = _encode_on_device(tmp_path / "a.npz", torch.from_numpy(probabilities))
+    expected = encode(tmp_path / "a.npz", probabilities)
+    assert found.code.dtype == expected.code.dtype == np.uint16
+    assert found.labels.dtype == expected.labels.dtype == np.uint8
+    assert np.array_equal(found.labels, expected.labels)
+    assert found.count == expected.count
+    # A number that is another by a step changes up to four differences.
+    assert (found.code != expected.code).mean() < 1e-3
+    write_encoded(tmp_path / "a.npz", found)
+    write_encoded(tmp_path / "b.npz", expected)
+    ours, theirs = (read_probabilities(tmp_path / name) for name in ("a.npz", "b.npz"))
+    assert np.abs(ours - theirs).max() < 1.01 / 2048
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_values_of_a_device_that_are_not_finite(tmp_path, value):
+    probabilities = torch.full((3, 4, 5), 1 / 3)
+    probabilities[1, 2, 3] = value
+    with pytest.raises(ValueError, match=r"a\.npz: the network's output is NaN or infinite"):
+        _encode_on_device(tmp_path / "a.npz", probabilities)
 
 
 def smooth_probabilities(labels=21, height=61, width=83, seed=0, sharpness=4.0):

@@ -197,3 +197,54 @@ def test_a_batch_that_cannot_be_shared(small_experiment, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "training.batch: 5 images cannot be shared by 2 processes" in done.stderr
+
+
+# Pretended GPUs: four that torch counts, with gloo on the CPU in place of NCCL.
+ON_FOUR_GPUS = """
+import os, sys, time
+from pathlib import Path
+from types import SimpleNamespace
+import torch
+from getam.training.distributed import replica
+answers = {"is_available": True, "device_count": 4, "set_device": None}
+for name, value in answers.items():
+    setattr(torch.cuda, name, lambda *_, value=value: value)
+torch.cuda.get_device_properties = lambda index: SimpleNamespace(uuid=f"gpu-{index}")
+begin = torch.distributed.init_process_group
+torch.distributed.init_process_group = lambda backend, **options: begin("gloo", **options)
+folder, job, others = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+with replica("cuda") as this:
+    (folder / f"{job}-{this.rank}").write_text(str(this.device))
+    until = time.monotonic() + 100
+    while len(list(folder.glob("*-*"))) < others and time.monotonic() < until:
+        time.sleep(0.1)
+"""
+
+
+@pytest.mark.slow
+def test_two_trainings_of_two_gpus_each(tmp_path):
+    """Each process waits until all four are there: every one of them has a GPU of its own; later all are free."""
+    (tmp_path / "script.py").write_text(ON_FOUR_GPUS)
+    (tmp_path / "locks").mkdir()
+    (tmp_path / "found").mkdir()
+    environment = {
+        **{key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"},
+        "PYTHONPATH": str(Path.cwd()),
+        "OMP_NUM_THREADS": "1",
+        "GETAM_GPU_LOCKS": str(tmp_path / "locks"),
+    }
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    script = [str(tmp_path / "script.py"), str(tmp_path / "found")]
+    jobs = [
+        subprocess.Popen([sys.executable, *torchrun, *script, name, "4"], env=environment) for name in ("one", "two")
+    ]
+    try:
+        assert [job.wait(200) for job in jobs] == [0, 0]
+    finally:
+        for job in jobs:
+            job.kill()
+    found = {path.name: path.read_text() for path in (tmp_path / "found").iterdir()}
+    assert sorted(found) == ["one-0", "one-1", "two-0", "two-1"]
+    assert sorted(found.values()) == [f"cuda:{index}" for index in range(4)]
+    subprocess.run([sys.executable, *script, "three", "5"], env=environment, check=True, timeout=100)
+    assert (tmp_path / "found" / "three-0").read_text() == "cuda:0"

@@ -14,7 +14,7 @@ def preflight():
     jobs = list(workflow.dag.needrun_jobs())
     problems = disk_problems(written_by(jobs))
     gpu = [job for job in jobs if job.resources.get("gpu", 0)]
-    if gpu and DEVICE == "cuda":
+    if gpu and DEVICE.startswith("cuda"):
         # Rules that run in another image have its torch.
         own = "apptainer" not in {str(method).lower() for method in workflow.deployment_settings.deployment_method}
         problems += [gpu_problem(cuda_of_torch() if own else "13.0", len(gpu)), shared_memory_problem()]

@@ -90,7 +90,7 @@ def make_saliency(
 
     Args:
         workers: processes. A network gets fewer if the free memory does not suffice for all, and one on a GPU.
-        device: auto, cpu or cuda; where a network runs. auto: a GPU if onnxruntime-gpu and a GPU are there.
+        device: auto, cpu, cuda or cuda:N; where a network runs. auto: a GPU if onnxruntime-gpu and a GPU are there.
 
     Raises:
         FileNotFoundError: an image, a map or the ONNX file is missing.

@@ -10,8 +10,7 @@ from PIL import Image
 from scipy.special import expit
 
 from getam.data.saliency.onnx_models import OnnxModel
-from getam.utils.checks import check_choice
-from getam.utils.hardware import DEVICES, choose_device
+from getam.utils.hardware import check_device, choose_device
 
 _log = logging.getLogger(__name__)
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -27,7 +26,7 @@ def network_saliency(
         model: input and output conventions of the network.
         path: the ONNX file.
         threads: threads of the network on the CPU.
-        device: auto, cpu or cuda.
+        device: auto, cpu, cuda or cuda:N.
 
     Raises:
         FileNotFoundError: the file is missing.
@@ -70,13 +69,13 @@ def uses_gpu(device: str) -> bool:
     """Whether a network runs on a GPU: onnxruntime is built with CUDA, and there is a GPU.
 
     Raises:
-        ValueError: `device` is not auto, cpu or cuda, or it is cuda and one of the two is missing.
+        ValueError: `device` is not auto, cpu, cuda or cuda:N, or it is cuda and one of the two is missing.
     """
-    check_choice("device", device, DEVICES)
+    check_device(device)
     has_cuda = _CUDA in onnxruntime.get_available_providers()
-    if device == "cuda" and not has_cuda:
+    if device.startswith("cuda") and not has_cuda:
         raise ValueError(
-            f"device: cuda needs onnxruntime-gpu, found onnxruntime {onnxruntime.__version__} without CUDA; "
+            f"device: {device} needs onnxruntime-gpu, found onnxruntime {onnxruntime.__version__} without CUDA; "
             "install it in place of onnxruntime, or use cpu"
         )
     return has_cuda and device != "cpu" and choose_device(device).type == "cuda"
@@ -89,14 +88,14 @@ def _session(path: Path, threads: int, device: str) -> onnxruntime.InferenceSess
     options.log_severity_level = 3
     # Without TF32, so that maps do not depend on the device by more than rounding.
     on_gpu = uses_gpu(device)
-    providers = [(_CUDA, {"use_tf32": "0"}), _CPU] if on_gpu else [_CPU]
+    providers = [(_CUDA, {"device_id": str(choose_device(device).index), "use_tf32": "0"}), _CPU] if on_gpu else [_CPU]
     try:
         session = onnxruntime.InferenceSession(path, options, providers=providers)
     except Exception as error:  # as above
         raise ValueError(f"{path} is not an ONNX file: {error}") from error
     if on_gpu and _CUDA not in session.get_providers():
         message = f"device: onnxruntime {onnxruntime.__version__} cannot load its CUDA libraries"
-        if device == "cuda":
+        if device.startswith("cuda"):
             raise ValueError(f"{message}; cpu does not need them")
         _log.warning("%s: the network runs on the CPU", message)
     return session

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 import yaml
 from PIL import Image
 from skimage import data
@@ -122,7 +123,7 @@ def gpu_build(monkeypatch, tmp_path):
         onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
     )
     monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
-    monkeypatch.setattr(network, "choose_device", lambda name: type("Device", (), {"type": "cuda"}))
+    monkeypatch.setattr(network, "choose_device", lambda name: torch.device("cuda", 1))
     network._session.cache_clear()
     yield write_network(tmp_path / "network.onnx", 320)
     network._session.cache_clear()
@@ -134,7 +135,7 @@ def test_devices_of_this_machine():
         assert not uses_gpu("auto")
         with pytest.raises(ValueError, match="device: cuda needs onnxruntime-gpu, found onnxruntime .* without CUDA"):
             uses_gpu("cuda")
-    with pytest.raises(ValueError, match="device: expected one of auto, cpu, cuda, got 'tpu'"):
+    with pytest.raises(ValueError, match="device: expected one of auto, cpu, cuda, cuda:N, got 'tpu'"):
         uses_gpu("tpu")
 
 
@@ -145,7 +146,7 @@ def test_a_gpu_is_used_where_onnxruntime_has_it(gpu_build, caplog):
     assert network._session(gpu_build, 3, "cpu").asked == ["CPUExecutionProvider"]
     # Without TF32: maps of a GPU and of a CPU are to be the same.
     session = network._session(gpu_build, 3, "auto")
-    assert session.asked == [("CUDAExecutionProvider", {"use_tf32": "0"}), "CPUExecutionProvider"]
+    assert session.asked == [("CUDAExecutionProvider", {"device_id": "1", "use_tf32": "0"}), "CPUExecutionProvider"]
     assert session.threads == 3
     assert "cannot load its CUDA libraries: the network runs on the CPU" in caplog.text
     with pytest.raises(ValueError, match="cannot load its CUDA libraries; cpu does not need them"):

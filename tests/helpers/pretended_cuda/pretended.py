@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 from collections import Counter
+from types import SimpleNamespace
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -80,6 +81,7 @@ def begin() -> None:
         "synchronize": None,
         "is_bf16_supported": True,
         "get_device_name": "pretended",
+        "get_device_properties": SimpleNamespace(uuid=f"pretended-{os.getpid()}"),
         "max_memory_allocated": 0,
         "manual_seed_all": None,
         "get_rng_state": torch.empty(0, dtype=torch.uint8),

@@ -10,16 +10,27 @@ import triton.language as tl
 EMPTY = tl.constexpr(-1)  # a slot of the hash table without a vertex; keys are not negative
 _ROUNDING = tl.constexpr(1.5 * 2**23)  # added to a float32 below 2^22 and taken away, it rounds to even
 _NOWHERE = tl.constexpr(-1000)  # the rank of a coordinate that only fills the block
+# Sizes change from call to call: one compiled kernel serves all of them.
+_kernel = triton.jit(do_not_specialize=["points", "points_of_image", "last_slot", "vertices", "channels"])
 
 
 @triton.jit
-def _simplices(features, point, inside, points, SCALES, LARGEST, D: tl.constexpr, BLOCK: tl.constexpr, W: tl.constexpr):
+def _simplices(
+    features,
+    point,
+    inside,
+    points,
+    SCALES: tl.constexpr,
+    LARGEST: tl.constexpr,
+    D: tl.constexpr,
+    BLOCK: tl.constexpr,
+    W: tl.constexpr,
+):
     """Of each point its coordinates (BLOCK, W), those of its simplex's origin, and their ranks; W > D, a power of 2."""
     coordinate = tl.arange(0, W)[None, :]
     sums = tl.zeros((BLOCK,), tl.float32)
     elevated = tl.zeros((BLOCK, W), tl.float32)
-    for k in tl.static_range(D):
-        i = D - 1 - k
+    for i in tl.static_range(D - 1, -1, -1):
         feature = tl.load(features + i * points + point, mask=inside, other=0.0)
         # Others are refused later; until then, they must not lead beyond any array.
         scaled = tl.where(tl.abs(feature) < LARGEST, feature, 0.0) * SCALES[i]
@@ -31,17 +42,16 @@ def _simplices(features, point, inside, points, SCALES, LARGEST, D: tl.constexpr
     origin = rounded * (D + 1)
     remainder = elevated - origin
     # Rank 0 is the largest remainder; of equal ones the earlier coordinate comes first.
-    own, other = tl.arange(0, W)[None, :, None], tl.arange(0, W)[None, None, :]
-    larger = (remainder[:, None, :] > remainder[:, :, None]) | (
-        (remainder[:, None, :] == remainder[:, :, None]) & (other < own)
-    )
-    rank = tl.sum((larger & (other <= D)).to(tl.int32), 2) + tl.sum(rounded, 1).to(tl.int32)[:, None]
+    rank = tl.zeros((BLOCK, W), tl.int32) + tl.sum(rounded, 1).to(tl.int32)[:, None]
+    for j in tl.static_range(D + 1):
+        other = tl.sum(tl.where(coordinate == j, remainder, 0.0), 1)[:, None]
+        rank += ((other > remainder) | ((other == remainder) & (coordinate > j))).to(tl.int32)
     # Where the rounded coordinates do not sum to zero, those that were rounded the furthest are corrected.
     wrap = tl.where(rank < 0, D + 1, 0) - tl.where(rank > D, D + 1, 0)
     return elevated, origin + wrap, tl.where(coordinate <= D, rank + wrap, _NOWHERE)
 
 
-@triton.jit
+@_kernel
 def measure(
     features,
     extremes,
@@ -63,7 +73,7 @@ def measure(
     tl.store(place + D, tl.max(tl.where(inside[:, None], origin, -(2**30)), 0), mask=coordinate < D)
 
 
-@triton.jit
+@_kernel
 def place(
     features,
     lowest,
@@ -128,7 +138,7 @@ def _find_or_add(table, key, wanted, last_slot):
     return slot
 
 
-@triton.jit
+@_kernel
 def link(table, numbers, steps, neighbours, vertices, last_slot, BLOCK: tl.constexpr):
     """Neighbours (directions, 2, vertices): numbers of the vertices one step before and after each; -1 where none is."""
     slot = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -156,7 +166,7 @@ def _find(table, numbers, key, wanted, last_slot):
     return tl.load(numbers + slot, mask=hit, other=-1)
 
 
-@triton.jit
+@_kernel
 def splat(
     values,
     weights,
@@ -180,7 +190,7 @@ def splat(
         tl.atomic_add(table + vertex[:, None] * channels + channel, weight[:, None] * value, mask=block, sem="relaxed")
 
 
-@triton.jit
+@_kernel
 def blur(table, neighbours, blurred, vertices, channels, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """(1/2, 1, 1/2) along one direction, whose neighbours are (2, vertices): (vertices, channels) -> the same."""
     vertex = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
@@ -196,7 +206,7 @@ def blur(table, neighbours, blurred, vertices, channels, ROWS: tl.constexpr, COL
     tl.store(blurred + place, own + 0.5 * (one + two), mask=block)
 
 
-@triton.jit
+@_kernel
 def slice_values(
     table,
     weights,

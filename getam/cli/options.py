@@ -30,9 +30,9 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
-    """--device: the device that the network runs on."""
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="auto: a GPU if there is one")
+def add_device(parser: argparse.ArgumentParser, default: str = "auto") -> None:
+    """--device: the device that the network, or the CRF, runs on."""
+    parser.add_argument("--device", choices=DEVICES, default=default, help="auto: a GPU if there is one")
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:

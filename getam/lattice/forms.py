@@ -24,8 +24,8 @@ _log = logging.getLogger(__name__)
 def lattice_form(device: torch.device) -> "type[Lattice]":
     """The class of lattices on a device: `TritonLattice` on a GPU where its kernels run, else `TorchLattice`.
 
-    On the first call for a GPU, the kernels are compiled and compared with `TorchLattice`. Where they cannot be used, one
-    line of the log says why. With GETAM_LATTICE=torch in the environment they are not tried.
+    On the first call for a GPU, the kernels are compiled and compared with `TorchLattice`. Where they cannot be used,
+    one line of the log says why. With GETAM_LATTICE=torch in the environment they are not tried.
     """
     return _on_gpu(device.index) if device.type == "cuda" else TorchLattice
 
@@ -53,7 +53,7 @@ def _missing() -> str | None:
 
 def _refused(device: torch.device) -> str | None:
     """What goes wrong with the kernels on this device."""
-    # Whatever triton raises, for want of Python's headers or a folder to write to, or for an old GPU: torch does without.
+    # Whatever triton raises, for want of Python's headers or of a folder to write to, or for an old GPU.
     try:
         from triton.runtime import driver
 

@@ -20,35 +20,38 @@ def _simplices(
     point,
     inside,
     points,
-    SCALES: tl.constexpr,
-    LARGEST: tl.constexpr,
-    D: tl.constexpr,
-    BLOCK: tl.constexpr,
-    W: tl.constexpr,
+    scales: tl.constexpr,
+    largest: tl.constexpr,
+    d: tl.constexpr,
+    block_size: tl.constexpr,
+    width: tl.constexpr,
 ):
-    """Of each point its coordinates (BLOCK, W), those of its simplex's origin, and their ranks; W > D, a power of 2."""
-    coordinate = tl.arange(0, W)[None, :]
-    sums = tl.zeros((BLOCK,), tl.float32)
-    elevated = tl.zeros((BLOCK, W), tl.float32)
-    for i in tl.static_range(D - 1, -1, -1):
+    """Of each point its coordinates (block_size, width), those of its simplex's origin, and their ranks.
+
+    The width is a power of two above d; coordinates beyond d only fill the block.
+    """
+    coordinate = tl.arange(0, width)[None, :]
+    sums = tl.zeros((block_size,), tl.float32)
+    elevated = tl.zeros((block_size, width), tl.float32)
+    for i in tl.static_range(d - 1, -1, -1):
         feature = tl.load(features + i * points + point, mask=inside, other=0.0)
         # Others are refused later; until then, they must not lead beyond any array.
-        scaled = tl.where(tl.abs(feature) < LARGEST, feature, 0.0) * SCALES[i]
+        scaled = tl.where(tl.abs(feature) < largest, feature, 0.0) * scales[i]
         elevated = tl.where(coordinate == i + 1, (sums - (i + 1) * scaled)[:, None], elevated)
         sums += scaled
     elevated = tl.where(coordinate == 0, sums[:, None], elevated)
 
-    rounded = (elevated * (1 / (D + 1)) + _ROUNDING) - _ROUNDING
-    origin = rounded * (D + 1)
+    rounded = (elevated * (1 / (d + 1)) + _ROUNDING) - _ROUNDING
+    origin = rounded * (d + 1)
     remainder = elevated - origin
     # Rank 0 is the largest remainder; of equal ones the earlier coordinate comes first.
-    rank = tl.zeros((BLOCK, W), tl.int32) + tl.sum(rounded, 1).to(tl.int32)[:, None]
-    for j in tl.static_range(D + 1):
+    rank = tl.zeros((block_size, width), tl.int32) + tl.sum(rounded, 1).to(tl.int32)[:, None]
+    for j in tl.static_range(d + 1):
         other = tl.sum(tl.where(coordinate == j, remainder, 0.0), 1)[:, None]
         rank += ((other > remainder) | ((other == remainder) & (coordinate > j))).to(tl.int32)
     # Where the rounded coordinates do not sum to zero, those that were rounded the furthest are corrected.
-    wrap = tl.where(rank < 0, D + 1, 0) - tl.where(rank > D, D + 1, 0)
-    return elevated, origin + wrap, tl.where(coordinate <= D, rank + wrap, _NOWHERE)
+    wrap = tl.where(rank < 0, d + 1, 0) - tl.where(rank > d, d + 1, 0)
+    return elevated, origin + wrap, tl.where(coordinate <= d, rank + wrap, _NOWHERE)
 
 
 @_kernel
@@ -56,21 +59,21 @@ def measure(
     features,
     extremes,
     points,
-    SCALES: tl.constexpr,
-    LARGEST: tl.constexpr,
-    D: tl.constexpr,
-    BLOCK: tl.constexpr,
-    W: tl.constexpr,
+    scales: tl.constexpr,
+    largest: tl.constexpr,
+    d: tl.constexpr,
+    block_size: tl.constexpr,
+    width: tl.constexpr,
 ):
-    """Features (D, points) -> the lowest and the highest first D coordinates of a block's origins, (blocks, 2, D)."""
-    point = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    """Features (d, points) -> the lowest and the highest first d coordinates of a block's origins, (blocks, 2, d)."""
+    point = tl.program_id(0) * block_size + tl.arange(0, block_size)
     inside = point < points
-    _, origin, _ = _simplices(features, point, inside, points, SCALES, LARGEST, D, BLOCK, W)
+    _, origin, _ = _simplices(features, point, inside, points, scales, largest, d, block_size, width)
     origin = origin.to(tl.int32)
-    coordinate = tl.arange(0, W)
-    place = extremes + tl.program_id(0) * 2 * D + coordinate
-    tl.store(place, tl.min(tl.where(inside[:, None], origin, 2**30), 0), mask=coordinate < D)
-    tl.store(place + D, tl.max(tl.where(inside[:, None], origin, -(2**30)), 0), mask=coordinate < D)
+    coordinate = tl.arange(0, width)
+    place = extremes + tl.program_id(0) * 2 * d + coordinate
+    tl.store(place, tl.min(tl.where(inside[:, None], origin, 2**30), 0), mask=coordinate < d)
+    tl.store(place + d, tl.max(tl.where(inside[:, None], origin, -(2**30)), 0), mask=coordinate < d)
 
 
 @_kernel
@@ -85,29 +88,29 @@ def place(
     points,
     points_of_image,
     last_slot,
-    SCALES: tl.constexpr,
-    LARGEST: tl.constexpr,
-    D: tl.constexpr,
-    BLOCK: tl.constexpr,
-    W: tl.constexpr,
+    scales: tl.constexpr,
+    largest: tl.constexpr,
+    d: tl.constexpr,
+    block_size: tl.constexpr,
+    width: tl.constexpr,
 ):
-    """Features (D, points) -> barycentric weights and slots of the corners (D + 1, points), whose keys enter the table."""
-    point = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    """Features (d, points) -> weights and slots of the corners (d + 1, points), whose keys enter the table."""
+    point = tl.program_id(0) * block_size + tl.arange(0, block_size)
     inside = point < points
-    elevated, origin, rank = _simplices(features, point, inside, points, SCALES, LARGEST, D, BLOCK, W)
-    remainder = (elevated - origin) * (1 / (D + 1))
-    coordinate = tl.arange(0, W)[None, :]
-    digit = origin.to(tl.int64) - tl.load(lowest + coordinate, mask=coordinate < D, other=0)
-    unit = tl.load(units + coordinate, mask=coordinate < D, other=0)
-    first = tl.sum(digit * unit, 1) + (point // points_of_image) * tl.load(units + D)
-    step = tl.load(steps + coordinate, mask=coordinate <= D, other=0)
-    for k in tl.static_range(D + 1):
-        following = tl.sum(tl.where(rank == (D - k + 1) % (D + 1), remainder, 0.0), 1)
-        weight = tl.sum(tl.where(rank == D - k, remainder, 0.0), 1)
+    elevated, origin, rank = _simplices(features, point, inside, points, scales, largest, d, block_size, width)
+    remainder = (elevated - origin) * (1 / (d + 1))
+    coordinate = tl.arange(0, width)[None, :]
+    digit = origin.to(tl.int64) - tl.load(lowest + coordinate, mask=coordinate < d, other=0)
+    unit = tl.load(units + coordinate, mask=coordinate < d, other=0)
+    first = tl.sum(digit * unit, 1) + (point // points_of_image) * tl.load(units + d)
+    step = tl.load(steps + coordinate, mask=coordinate <= d, other=0)
+    for k in tl.static_range(d + 1):
+        following = tl.sum(tl.where(rank == (d - k + 1) % (d + 1), remainder, 0.0), 1)
+        weight = tl.sum(tl.where(rank == d - k, remainder, 0.0), 1)
         if k == 0:
             weight += 1
         # Corner k has taken the steps of the k smallest remainders.
-        key = first + tl.sum(tl.where(rank > D - k, step, 0), 1)
+        key = first + tl.sum(tl.where(rank > d - k, step, 0), 1)
         tl.store(weights + k * points + point, weight - following, mask=inside)
         tl.store(slots + k * points + point, _find_or_add(table, key, inside, last_slot), mask=inside)
 
@@ -139,9 +142,9 @@ def _find_or_add(table, key, wanted, last_slot):
 
 
 @_kernel
-def link(table, numbers, steps, neighbours, vertices, last_slot, BLOCK: tl.constexpr):
-    """Neighbours (directions, 2, vertices): numbers of the vertices one step before and after each; -1 where none is."""
-    slot = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+def link(table, numbers, steps, neighbours, vertices, last_slot, block_size: tl.constexpr):
+    """Neighbours (directions, 2, vertices): the vertices one step before and after each; -1 where none is."""
+    slot = tl.program_id(0) * block_size + tl.arange(0, block_size)
     direction = tl.program_id(1)
     key = tl.load(table + slot, mask=slot <= last_slot, other=EMPTY)
     there = key != EMPTY
@@ -174,27 +177,27 @@ def splat(
     table,
     points,
     channels,
-    CORNERS: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
+    simplex: tl.constexpr,
+    rows: tl.constexpr,
+    columns: tl.constexpr,
 ):
-    """Adds values (points, channels), times the weights of their corners (CORNERS, points), to (vertices, channels)."""
-    point = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    channel = (tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS))[None, :]
+    """Adds values (points, channels), times the weights of their corners (simplex, points), to (vertices, channels)."""
+    point = tl.program_id(0) * rows + tl.arange(0, rows)
+    channel = (tl.program_id(1) * columns + tl.arange(0, columns))[None, :]
     inside = point < points
     block = inside[:, None] & (channel < channels)
     value = tl.load(values + point.to(tl.int64)[:, None] * channels + channel, mask=block, other=0.0)
-    for k in tl.static_range(CORNERS):
+    for k in tl.static_range(simplex):
         vertex = tl.load(corners + k * points + point, mask=inside, other=0).to(tl.int64)
         weight = tl.load(weights + k * points + point, mask=inside, other=0.0)
         tl.atomic_add(table + vertex[:, None] * channels + channel, weight[:, None] * value, mask=block, sem="relaxed")
 
 
 @_kernel
-def blur(table, neighbours, blurred, vertices, channels, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+def blur(table, neighbours, blurred, vertices, channels, rows: tl.constexpr, columns: tl.constexpr):
     """(1/2, 1, 1/2) along one direction, whose neighbours are (2, vertices): (vertices, channels) -> the same."""
-    vertex = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    channel = (tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS))[None, :]
+    vertex = tl.program_id(0) * rows + tl.arange(0, rows)
+    channel = (tl.program_id(1) * columns + tl.arange(0, columns))[None, :]
     inside = vertex < vertices
     block = inside[:, None] & (channel < channels)
     previous = tl.load(neighbours + vertex, mask=inside, other=-1).to(tl.int64)[:, None]
@@ -214,17 +217,17 @@ def slice_values(
     filtered,
     points,
     channels,
-    CORNERS: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
+    simplex: tl.constexpr,
+    rows: tl.constexpr,
+    columns: tl.constexpr,
 ):
     """Of each point the sum of its corners' values, times their weights: (vertices, channels) -> (points, channels)."""
-    point = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    channel = (tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS))[None, :]
+    point = tl.program_id(0) * rows + tl.arange(0, rows)
+    channel = (tl.program_id(1) * columns + tl.arange(0, columns))[None, :]
     inside = point < points
     block = inside[:, None] & (channel < channels)
-    total = tl.zeros((ROWS, COLUMNS), filtered.dtype.element_ty)
-    for k in tl.static_range(CORNERS):
+    total = tl.zeros((rows, columns), filtered.dtype.element_ty)
+    for k in tl.static_range(simplex):
         vertex = tl.load(corners + k * points + point, mask=inside, other=0).to(tl.int64)
         weight = tl.load(weights + k * points + point, mask=inside, other=0.0)
         value = tl.load(table + vertex[:, None] * channels + channel, mask=block, other=0.0)

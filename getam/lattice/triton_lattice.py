@@ -53,7 +53,7 @@ class TritonLattice:
             kernels.measure[(blocks,)](features, extremes, points, **geometry, **_EXACT)
             lowest, highest = extremes[:, 0].amin(0), extremes[:, 1].amax(0)
             lowest, units, steps = numbering(lowest, highest, features.abs().amax(), images)
-            self.weights = torch.empty_like(features[0]).repeat(d + 1, 1)
+            self.weights = torch.empty(d + 1, points, device=features.device)
             slots = torch.empty_like(self.weights, dtype=torch.int32)
             table = _empty_table(points * (d + 1), features.device)
             last = len(table) - 1
@@ -65,7 +65,7 @@ class TritonLattice:
             self.corners = numbers[slots]
             self._neighbours = torch.empty(d + 1, 2, self.vertices, dtype=torch.int32, device=features.device)
             grid = triton.cdiv(len(table), _BLOCK), d + 1
-            kernels.link[grid](table, numbers, steps, self._neighbours, self.vertices, last, BLOCK=_BLOCK)
+            kernels.link[grid](table, numbers, steps, self._neighbours, self.vertices, last, block_size=_BLOCK)
         self._slice_scale = 1 / (1 + 2.0**-d)
 
     def filter(self, values: Tensor, transposed: bool = False, weights: Tensor | None = None) -> Tensor:
@@ -80,13 +80,13 @@ class TritonLattice:
         values = values.contiguous()
         points, channels = values.shape
         columns = min(32, triton.next_power_of_2(channels))
-        block = {"ROWS": _AT_ONCE // columns, "COLUMNS": columns}
+        block = {"rows": _AT_ONCE // columns, "columns": columns}
         of_points, of_vertices = (
-            (triton.cdiv(rows, block["ROWS"]), triton.cdiv(channels, columns)) for rows in (points, self.vertices)
+            (triton.cdiv(rows, block["rows"]), triton.cdiv(channels, columns)) for rows in (points, self.vertices)
         )
         table = values.new_zeros(self.vertices, channels)
         other, filtered = torch.empty_like(table), torch.empty_like(values)
-        simplices = {"CORNERS": len(weights), **block}
+        simplices = {"simplex": len(weights), **block}
         with torch.cuda.device_of(values):
             kernels.splat[of_points](values, weights, self.corners, table, points, channels, **simplices, **_EXACT)
             for neighbours in self._neighbours.flip(0) if transposed else self._neighbours:
@@ -100,7 +100,7 @@ class TritonLattice:
 def _geometry(d: int) -> dict:
     """The constants of the kernels that place points of d dimensions."""
     scales = tuple(sqrt(2 / 3) * (d + 1) / sqrt((i + 1) * (i + 2)) for i in range(d))
-    return {"SCALES": scales, "LARGEST": LARGEST, "D": d, "BLOCK": _BLOCK, "W": triton.next_power_of_2(d + 1)}
+    return {"scales": scales, "largest": LARGEST, "d": d, "block_size": _BLOCK, "width": triton.next_power_of_2(d + 1)}
 
 
 def _empty_table(keys: int, device: torch.device) -> Tensor:

@@ -125,6 +125,7 @@ def _masks(group: list[_Loaded], settings: CrfSettings, device: torch.device) ->
             iterations=settings.iterations,
             gaussian=settings.gaussian,
             bilateral=settings.bilateral,
+            negligible=0,
         )
     except ValueError as error:
         raise error_of(group[0].job, error) from error

@@ -1,6 +1,7 @@
 """Compiles the lattice's Triton kernels for an H100 (sm_90), without one: prints JSON, name -> [PTX, machine code].
 
-python -m tests.helpers.compiled_kernels. The package triton contains ptxas and nvdisasm.
+python -m tests.helpers.compiled_kernels. The package triton contains ptxas and nvdisasm. The kernels are called as
+`TritonLattice` calls them, up to the launch.
 """
 
 import json
@@ -8,37 +9,34 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import torch
 import triton
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
+from triton.runtime import driver
 
 from getam.lattice import triton_kernels as kernels
 from getam.lattice.triton_lattice import _BLOCK, _EXACT, _geometry
 
-_POINTERS = {
-    "lowest": "*i64",
-    "units": "*i64",
-    "steps": "*i64",
-    "slots": "*i32",
-    "numbers": "*i32",
-    "corners": "*i32",
-    "neighbours": "*i32",
-    "extremes": "*i32",
-}
-_SIZES = ("points", "points_of_image", "last_slot", "vertices", "channels")
+
+class Driver:
+    """What the compiler asks a driver for."""
+
+    def get_current_target(self) -> GPUTarget:
+        """An H100."""
+        return GPUTarget("cuda", 90, 32)
+
+    def get_current_device(self) -> int:
+        """The first."""
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        """The default."""
+        return 0
 
 
-def compiled(kernel, **constants) -> tuple[str, str]:
-    """PTX and machine code of a kernel with these constants. `table` holds keys, or values of vertices."""
-    signature, values = {}, {}
-    table = "*i64" if kernel in (kernels.place, kernels.link) else "*fp32"
-    for i, name in enumerate(kernel.arg_names):
-        if name in constants:
-            signature[name], values[i,] = "constexpr", constants[name]
-        else:
-            signature[name] = "i32" if name in _SIZES else _POINTERS.get(name, table if name == "table" else "*fp32")
-    source = ASTSource(kernel, signature, constexprs=values)
-    found = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=dict(_EXACT))
+def compiled(kernel, *arguments, **constants) -> tuple[str, str]:
+    """PTX and machine code."""
+    found = kernel.warmup(*arguments, **constants, grid=(1,))
     return found.asm["ptx"], disassembled(found.asm["cubin"])
 
 
@@ -53,15 +51,22 @@ def disassembled(cubin: bytes) -> str:
 
 def main() -> None:
     """Compiles all of them."""
+    driver.set_active(Driver())
     found = {}
     block = {"rows": 32, "columns": 32}
+    floats, numbers, keys = torch.empty(64), torch.empty(64, dtype=torch.int32), torch.empty(64, dtype=torch.int64)
     for d in (2, 5):
-        for kernel in (kernels.measure, kernels.place):
-            found[f"{kernel.__name__} {d}"] = compiled(kernel, **_geometry(d))
-        for kernel in (kernels.splat, kernels.slice_values):
-            found[f"{kernel.__name__} {d}"] = compiled(kernel, simplex=d + 1, **block)
-    found["link"] = compiled(kernels.link, block_size=_BLOCK)
-    found["blur"] = compiled(kernels.blur, **block)
+        exact = {**_geometry(d), **_EXACT}
+        placed = floats, keys, keys, keys, keys, numbers, floats, 100, 50, 2047
+        of_points = {"simplex": d + 1, **block, **_EXACT}
+        found[f"measure {d}"] = compiled(kernels.measure, floats, numbers, 100, **exact)
+        found[f"place {d}"] = compiled(kernels.place, *placed, **exact)
+        found[f"splat {d}"] = compiled(kernels.splat, floats, floats, numbers, floats, 100, 21, **of_points)
+        found[f"slice_values {d}"] = compiled(
+            kernels.slice_values, floats, floats, numbers, floats, 100, 21, **of_points
+        )
+    found["link"] = compiled(kernels.link, keys, numbers, keys, numbers, 77, 2047, block_size=_BLOCK)
+    found["blur"] = compiled(kernels.blur, floats, numbers, floats, 77, 21, **block, **_EXACT)
     print(json.dumps(found))
 
 

@@ -5,6 +5,8 @@
 #   envs/install.sh any          the same, but torch is the build that pip is configured for, such as a CPU build: the
 #                                locked version, whose hash the lock does not contain
 #   envs/install.sh pydensecrf   the other backend of dense_crf, built here with a C++ compiler and Python's headers
+#   envs/install.sh triton       for a CPU build of torch, which comes without: the tests of the lattice's Triton kernels
+#                                (201 MB, 690 MB unpacked)
 set -eu
 cd "$(dirname "$0")"
 
@@ -23,8 +25,14 @@ any)
 pydensecrf)
     locked --no-build-isolation --requirement pydensecrf.lock
     ;;
+triton)
+    entry=$(mktemp)
+    trap 'rm "$entry"' EXIT
+    awk '/^[^ ]/ { own = /^triton==/ } own' requirements.lock >"$entry"
+    locked --requirement "$entry"
+    ;;
 *)
-    echo "usage: $0 locked|any|pydensecrf" >&2
+    echo "usage: $0 locked|any|pydensecrf|triton" >&2
     exit 2
     ;;
 esac

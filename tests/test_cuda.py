@@ -1,7 +1,9 @@
 """The same numbers on a GPU as on the CPU; for machines that have one."""
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from getam import (
     DenseEnergyLoss,
@@ -11,6 +13,7 @@ from getam import (
     complete_labels,
     cross_entropy_loss,
     dense_crf,
+    dense_crf_batch,
     load_experiment,
     load_recipe,
     normalise_maps,
@@ -21,10 +24,14 @@ from getam import (
     saliency_target,
     train,
 )
+from getam.cli.command import main
 from getam.config.choices import METHODS
+from getam.data.images import read_mask
 from getam.evaluation.encoding import encode
 from getam.evaluation.prediction import predict_files
 from getam.evaluation.probabilities import read_probabilities
+from getam.lattice import torch_lattice
+from getam.lattice.forms import lattice_form
 from getam.training.history import read_history
 from tests.conftest import relative_error
 
@@ -105,6 +112,54 @@ def test_dense_crf(images_rgb, labels):
         assert found.is_cuda
         # 1.2e-4 was found with additions in any order, as a GPU makes them.
         assert (found.cpu() - expected).abs().max() < 2e-4
+
+
+def test_dense_crf_of_a_batch(images_rgb):
+    """Images of one size share a lattice; one of another size does not."""
+    images = [image.permute(1, 2, 0).to(torch.uint8) for image in images_rgb]
+    images[1] = images[1][:40, :50]
+    generator = torch.Generator().manual_seed(8)
+    probabilities = [torch.randn(4, *image.shape[:2], generator=generator).softmax(0) for image in images]
+    found = dense_crf_batch(images, [p.cuda() for p in probabilities])
+    for marginals, image, p in zip(found, images, probabilities, strict=True):
+        assert marginals.is_cuda
+        assert (marginals.cpu() - dense_crf(image, p, negligible=0)).abs().max() < 2e-4
+
+
+def test_forms_of_the_lattice(images_rgb):
+    """On a GPU with triton and a C compiler: the kernels against torch operations."""
+    form = lattice_form(torch.device("cuda", 0))
+    if form is torch_lattice.TorchLattice:
+        pytest.skip("the lattice runs in torch operations here")
+    images, values = images_rgb.cuda(), torch.randn(3, 21, 64, 96, generator=torch.Generator().manual_seed(9)).cuda()
+    lattices = [
+        torch_lattice.bilateral_lattice(images, 15.0, 50.0, kind) for kind in (form, torch_lattice.TorchLattice)
+    ]
+    assert torch.equal(lattices[0].weights, lattices[1].weights)
+    assert lattices[0].vertices == lattices[1].vertices
+    for transposed in (False, True):
+        found, expected = (torch_lattice.filter_batch(lattice, values, transposed).cpu() for lattice in lattices)
+        assert relative_error(found, expected) < 1.2e-4
+
+
+def test_masks(tmp_path):
+    """`getam refine --device cuda`: the CPU's labels, but where two are as good as equal."""
+    generator = np.random.default_rng(0)
+    folders = [tmp_path / name for name in ("probabilities", "images", "masks")]
+    cases = {}
+    for folder in folders[:2]:
+        folder.mkdir()
+    for name, size in {"a": (40, 30), "b": (33, 50), "c": (40, 30)}.items():
+        cases[name] = generator.integers(0, 256, (*size, 3), np.uint8), np.zeros((6, *size), np.float32)
+        cases[name][1][[0, 2, 5]] = generator.dirichlet(np.ones(3), size).transpose(2, 0, 1)
+        Image.fromarray(cases[name][0]).save(folders[1] / f"{name}.png")
+        np.save(folders[0] / f"{name}.npy", cases[name][1])
+    arguments = ["refine", *folders[:2], "--output", folders[2], "--device", "cuda", "--batch", 2, "--workers", 2]
+    assert main([str(argument) for argument in arguments]) == 0
+    for name, (image, probabilities) in cases.items():
+        marginals = dense_crf(image, probabilities, negligible=0)
+        mask = torch.from_numpy(read_mask(folders[2] / f"{name}.png")).long()
+        assert (marginals.amax(0) - marginals.gather(0, mask[None])[0]).max() < 4e-4
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

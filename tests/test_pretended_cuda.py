@@ -30,7 +30,9 @@ def test_the_tests_of_cuda():
     """With the rounding of its divisions, and additions in any order."""
     plugin = ("-p", "tests.helpers.pretended_cuda.plugin", "-p", "no:cacheprovider")
     tests = ("tests/test_cuda.py", "tests/test_cuda_runs.py")
-    output = run("pytest", "-q", *plugin, *tests, PRETENDED_CUDA_ROUNDING="1")
+    # There are no Triton kernels on it.
+    without = ("--deselect", "tests/test_cuda.py::test_forms_of_the_lattice")
+    output = run("pytest", "-q", *plugin, *without, *tests, PRETENDED_CUDA_ROUNDING="1")
     assert " passed" in output
     skipped = re.findall(r"SKIPPED \[1\] .*?: (.*)", output)
     assert skipped == ["needs two GPUs"]

@@ -29,6 +29,10 @@ _VERBS = (
 )
 
 
+# Before torch is imported: threads that wait for each other go to sleep soon. By default they spin, which on a core
+# that another process wants makes a step ten times as long (benchmarks/speed/neighbours.py). For GCC's and LLVM's OpenMP.
+_BARRIERS = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
+
 # Errors that a user's input can cause, or the machine. All others are faults of this package, and keep their traceback.
 _EXPECTED = (ValueError, OSError, ImportError, MemoryError)
 _POSSIBLE = (TypeError, AssertionError, RuntimeError)
@@ -39,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     An error is one line on stderr. With GETAM_TRACEBACK=1 in the environment it is raised instead.
     """
+    for name, value in _BARRIERS.items():
+        os.environ.setdefault(name, value)
     try:
         _run(sys.argv[1:] if arguments is None else list(arguments))
     except (*_EXPECTED, *_POSSIBLE) as error:

@@ -30,12 +30,12 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
-    """--device: the device that the network runs on."""
+def add_device(parser: argparse.ArgumentParser, default: str = "auto") -> None:
+    """--device: the device that the network, or the CRF, runs on."""
     parser.add_argument(
         "--device",
         type=_device,
-        default="auto",
+        default=default,
         metavar="DEVICE",
         help="cpu; cuda: a GPU that no other process has taken, waiting for one if need be; auto: the same if there is "
         "a GPU, else the CPU; cuda:N: the GPU of this number, shared if it is taken",

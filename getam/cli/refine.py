@@ -2,10 +2,23 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from getam.cli.options import HelpFormatter, add_experiment, add_shard, add_workers, follow, open_run
+from getam.cli.options import (
+    HelpFormatter,
+    add_device,
+    add_experiment,
+    add_shard,
+    add_workers,
+    follow,
+    open_run,
+    positive,
+)
 from getam.evaluation.masks import find_jobs, refine_files
 from getam.lattice.settings import BACKENDS, CrfSettings
+
+if TYPE_CHECKING:
+    import torch
 
 
 def add(commands) -> None:
@@ -15,7 +28,9 @@ def add(commands) -> None:
         "refine",
         help="probabilities and images to masks, by the dense CRF",
         usage="getam refine RUN --split S [S ...] [--without-crf] [--discard] [--shard I/N] [--workers N]\n"
-        "       getam refine PROBABILITIES IMAGES --output MASKS [settings of the CRF]",
+        "                    [--device D] [--batch N]\n"
+        "       getam refine PROBABILITIES IMAGES --output MASKS [settings of the CRF]\n"
+        "                    [--workers N] [--device D] [--batch N]",
         description="Refines probabilities with a dense CRF and writes the most probable labels as palette PNGs. Of a "
         "run's split it uses the experiment's settings and also writes masks without the CRF.",
         formatter_class=HelpFormatter,
@@ -56,10 +71,12 @@ def add(commands) -> None:
         "--negligible",
         type=float,
         default=default.negligible,
-        help="labels below this probability at every pixel send no messages; 0: all labels do",
+        help="labels below this probability at every pixel send no messages; 0: all labels do, as always on a GPU",
     )
     parser.add_argument("--bgr", action="store_true", help="pass images in BGR order, as the released test script does")
     add_workers(parser)
+    add_device(parser, default="cpu")
+    parser.add_argument("--batch", type=positive, default=4, help="images of one size at once on a GPU")
     parser.set_defaults(run=_run)
 
 
@@ -78,7 +95,8 @@ def _refine_run(options: argparse.Namespace) -> None:
     run = open_run(options)
     for split in options.split:
         total = len(options.shard.of(run.dataset.split(split).ids))
-        paths = run.refine(split, not options.without_crf, options.shard, options.workers, options.discard)
+        settings = not options.without_crf, options.shard, options.workers, options.discard
+        paths = run.refine(split, *settings, _gpu(options), options.batch)
         follow(paths, total, f"refine {split}")
 
 
@@ -92,4 +110,21 @@ def _refine_folder(options: argparse.Namespace) -> None:
         options.bgr,
     )
     jobs = find_jobs(options.folder, options.images, options.output)
-    follow(refine_files(jobs, settings, options.workers), len(jobs), "refine")
+    device = _gpu(options)
+    if device is None:
+        paths = refine_files(jobs, settings, options.workers)
+    else:
+        from getam.evaluation.device_masks import refine_files_on_device
+
+        paths = refine_files_on_device(jobs, settings, device, options.batch, options.workers)
+    follow(paths, len(jobs), "refine")
+
+
+def _gpu(options: argparse.Namespace) -> "torch.device | None":
+    """The GPU that the CRF runs on, or None: on the CPU."""
+    if options.device == "cpu":
+        return None
+    from getam.utils.hardware import choose_device
+
+    device = choose_device(options.device)
+    return device if device.type == "cuda" else None

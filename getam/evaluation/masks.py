@@ -9,7 +9,7 @@ import numpy as np
 
 from getam.data.images import IMAGE_SUFFIXES, read_image, write_mask
 from getam.evaluation.probabilities import read_probabilities
-from getam.lattice.crf import dense_crf
+from getam.lattice.crf_on_cpu import dense_crf_on_cpu
 from getam.lattice.settings import CrfSettings
 from getam.utils.checks import check_shape, shortened
 from getam.utils.parallel import map_unordered
@@ -80,6 +80,23 @@ def refine_files(jobs: list[Job], settings: CrfSettings, workers: int) -> Iterat
 
 def refine_file(job: Job, settings: CrfSettings) -> Path:
     """Writes the masks of one image and returns the path of the first. Raises as `refine_files` does."""
+    image, probabilities = read_job(job, settings)
+    try:
+        if job.plain is not None:
+            write_mask(job.plain, most_probable(probabilities))
+        if job.mask is not None:
+            write_mask(job.mask, most_probable(dense_crf_on_cpu(image, probabilities, settings).numpy()))
+    except ValueError as error:
+        raise error_of(job, error) from error
+    return job.mask or job.plain
+
+
+def read_job(job: Job, settings: CrfSettings) -> tuple[np.ndarray, np.ndarray]:
+    """The image uint8 (H, W, 3), with its channels in the order of the settings, and the probabilities (C + 1, H, W).
+
+    Raises:
+        ValueError: a file cannot be read, or their sizes differ; the message names both.
+    """
     probabilities = read_probabilities(job.probabilities)
     image = read_image(job.image)
     try:
@@ -89,27 +106,17 @@ def refine_file(job: Job, settings: CrfSettings) -> Path:
                 "probabilities.transpose(2, 0, 1)"
             )
         check_shape("probabilities", probabilities, (len(probabilities), *image.shape[:2]))
-        if job.plain is not None:
-            _write(job.plain, probabilities)
-        if job.mask is not None:
-            _write(job.mask, _refined(image, probabilities, settings))
     except ValueError as error:
-        raise ValueError(f"{job.probabilities} with {job.image}: {error}") from error
-    return job.mask or job.plain
+        raise error_of(job, error) from error
+    return image[..., ::-1] if settings.bgr else image, probabilities
 
 
-def _refined(image_rgb: np.ndarray, probabilities: np.ndarray, settings: CrfSettings) -> np.ndarray:
-    return dense_crf(
-        image_rgb[..., ::-1] if settings.bgr else image_rgb,
-        probabilities,
-        settings.iterations,
-        settings.gaussian,
-        settings.bilateral,
-        settings.backend,
-        negligible=settings.negligible,
-    ).numpy()
+def error_of(job: Job, error: ValueError) -> ValueError:
+    """The error with the names of the files."""
+    return ValueError(f"{job.probabilities} with {job.image}: {error}")
 
 
-def _write(path: Path, probabilities: np.ndarray) -> None:
+def most_probable(probabilities: np.ndarray) -> np.ndarray:
+    """The labels uint8 (H, W) of probabilities (C + 1, H, W)."""
     # numpy's argmax takes a quarter of the time of torch's on the CPU.
-    write_mask(path, probabilities.argmax(0).astype(np.uint8))
+    return probabilities.argmax(0).astype(np.uint8)

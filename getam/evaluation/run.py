@@ -179,17 +179,27 @@ class Run:
         return self.experiment.digest("crf")
 
     def refine(
-        self, split_name: str, crf: bool = True, shard: Shard = WHOLE, workers: int = 1, discard: bool = False
+        self,
+        split_name: str,
+        crf: bool = True,
+        shard: Shard = WHOLE,
+        workers: int = 1,
+        discard: bool = False,
+        gpu: torch.device | None = None,
+        batch: int = 4,
     ) -> Iterator[Path]:
         """Turns probabilities into masks, with the experiment's dense CRF and without; yields one path of each image.
 
         Args:
             crf: False: only masks without the CRF.
-            workers: processes that write masks.
+            workers: processes that write masks; with a GPU, threads that read and write.
             discard: remove the probabilities when all masks are written.
+            gpu: None: the CRF runs on the CPU. Masks that the other device made are recomputed.
+            batch: images of one size at once on the GPU.
 
         Raises:
             FileNotFoundError: an image has neither masks nor probabilities.
+            ValueError: the experiment's CRF has no form for a GPU.
         """
         from getam.evaluation.masks import Job, refine_files
 
@@ -199,7 +209,8 @@ class Run:
             raise FileNotFoundError(f"no probabilities in {source}; `getam predict` writes them")
         self.check_current(source)
         kinds = {self.masks(split_name, kind): kind for kind in ((True, False) if crf else (False,))}
-        done = {folder: self._reusable_masks(folder, kind, source) for folder, kind in kinds.items()}
+        gpu = gpu if crf else None
+        done = {folder: self._reusable_masks(folder, kind, source, gpu) for folder, kind in kinds.items()}
         for folder in kinds:
             self._manifest(folder, shard).unlink(missing_ok=True)
         ids = shard.of(split.ids)
@@ -213,18 +224,27 @@ class Run:
         check_present(source, needed, f"probabilities of split {split_name!r}", "`getam predict` writes them")
         first = self.masks(split_name, crf)
         yield from (first / f"{name}.png" for name, job in zip(ids, jobs, strict=True) if not (job.mask or job.plain))
-        yield from refine_files(waiting, self.experiment.crf.settings(), workers)
+        settings = self.experiment.crf.settings()
+        if gpu is None:
+            yield from refine_files(waiting, settings, workers)
+        else:
+            from getam.evaluation.device_masks import refine_files_on_device
+
+            yield from refine_files_on_device(waiting, settings, gpu, batch, workers)
         for folder in kinds:
             self._note_end(folder, shard, len(ids))
         if discard:
             for job in jobs:
                 job.probabilities.unlink(missing_ok=True)
 
-    def _reusable_masks(self, folder: Path, crf: bool, source: Path) -> set[str]:
+    def _reusable_masks(self, folder: Path, crf: bool, source: Path, gpu: torch.device | None) -> set[str]:
+        modules = ["getam.evaluation.masks"]
+        if crf and gpu is not None:
+            modules.append("getam.evaluation.device_masks")
         made_from = {
             "probabilities": read_json(source / NOTE),
             "settings": self.experiment.digest("crf") if crf else None,
-            "code": provenance.step_digest("getam.evaluation.masks"),
+            "code": provenance.step_digest(*modules),
         }
         return reusable_outputs(folder, made_from, ".png")
 

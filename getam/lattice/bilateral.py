@@ -1,13 +1,14 @@
 """The bilateral filter of the dense energy, on the permutohedral lattice (docs/method.md section 4).
 
-`torch.ops.getam.bilateral_filter` is the operator: C++ (getam_lattice) for tensors on the CPU, torch operations
-(getam/lattice/torch_lattice.py) for those on a CUDA device.
+`torch.ops.getam.bilateral_filter` is the operator: C++ (getam_lattice) for tensors on the CPU, Triton kernels or torch
+operations (getam/lattice/forms.py) for those on a CUDA device.
 """
 
 import torch
 from torch import Tensor
 
 from getam.lattice import _native, torch_lattice
+from getam.lattice.forms import lattice_form
 from getam.utils.checks import check_positive, check_shape
 
 
@@ -35,7 +36,8 @@ def bilateral_filter(images_rgb: Tensor, values: Tensor, sigma_rgb: float, sigma
     check_positive(sigma_rgb=sigma_rgb, sigma_xy=sigma_xy)
     if values.is_cuda and values.numel():
         # One lattice for both directions. Its limits refuse what is not finite, without one more wait for the device.
-        lattice = torch_lattice.bilateral_lattice(images_rgb, float(sigma_rgb), float(sigma_xy))
+        form = lattice_form(values.device)
+        lattice = torch_lattice.bilateral_lattice(images_rgb, float(sigma_rgb), float(sigma_xy), form)
         return torch_lattice.LatticeFilter.apply(values, lattice, False)
     if not torch.isfinite(images_rgb).all():
         raise ValueError("images_rgb: expected finite values")
@@ -49,7 +51,8 @@ def _filter(images_rgb: Tensor, values: Tensor, sigma_rgb: float, sigma_xy: floa
 
 @_filter.register_kernel("cuda")
 def _filter_on_gpu(images_rgb: Tensor, values: Tensor, sigma_rgb: float, sigma_xy: float, transposed: bool) -> Tensor:
-    return torch_lattice.bilateral_filter(images_rgb, values, sigma_rgb, sigma_xy, transposed)
+    form = lattice_form(values.device)
+    return torch_lattice.bilateral_filter(images_rgb, values, sigma_rgb, sigma_xy, transposed, form)
 
 
 @_filter.register_fake

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from getam.lattice import _native, torch_lattice
-from getam.lattice.settings import BACKENDS
-from getam.utils.checks import check_choice, check_shape, check_whole
-from getam_lattice.settings import check_probabilities, check_settings
-
-# pydensecrf takes -log(p), which has to be finite. The lattice clamps at the same value.
-_SMALLEST_PROBABILITY = 1e-20
+from getam.lattice.crf_on_cpu import checked, with_pydensecrf
+from getam.lattice.forms import lattice_form
+from getam.lattice.settings import BACKENDS, CrfSettings
+from getam.utils.checks import check_choice, check_whole
+from getam_lattice.settings import check_settings
 
 
 def dense_crf(
@@ -53,12 +52,12 @@ def dense_crf(
     """
     backend = "lattice" if backend is None else backend
     check_choice("backend", backend, BACKENDS)
-    image, probabilities = _checked(image_rgb, probabilities)
+    image, probabilities = checked(image_rgb, probabilities)
     check_settings(iterations, gaussian, bilateral, negligible)
     threads = torch.get_num_threads() if threads is None else threads
     check_whole(1, threads=threads)
     if backend == "pydensecrf":
-        return _with_pydensecrf(image, probabilities, int(iterations), gaussian, bilateral)
+        return with_pydensecrf(image, probabilities, int(iterations), gaussian, bilateral)
     planes = image.permute(2, 0, 1).to(probabilities.device, torch.float32)
     return _mean_field(
         planes,
@@ -78,13 +77,14 @@ def dense_crf_batch(
     threads: int | None = None,
     **settings,
 ) -> list[Tensor]:
-    """`dense_crf` of several images of any sizes, as many at once as there are threads.
+    """`dense_crf` of several images of any sizes, as many at once as there are threads, or as have one size on a GPU.
 
-    With at least as many images as threads, every image is computed by one thread.
+    With at least as many images as threads, every image is computed by one thread. On a GPU, one lattice serves all
+    images with the same size and number of labels.
 
     Args:
         images_rgb: of each image (H, W, 3).
-        probabilities: of each image (C + 1, H, W).
+        probabilities: of each image (C + 1, H, W), of all on the same kind of device.
         threads: None: as many as torch uses.
         settings: those of `dense_crf`.
 
@@ -95,11 +95,16 @@ def dense_crf_batch(
         ValueError: as `dense_crf`; the message names the image by its number.
     """
     pairs = list(zip(images_rgb, probabilities, strict=True))
+    on_gpu = []
     for i, pair in enumerate(pairs):
         try:
-            _checked(*pair)
+            image, p = checked(*pair)
         except ValueError as error:
             raise ValueError(f"image {i}: {error}") from error
+        if p.is_cuda:
+            on_gpu.append((image, p))
+    if on_gpu and len(on_gpu) == len(pairs) and settings.get("backend") in (None, "lattice"):
+        return _batch_on_gpu(on_gpu, CrfSettings(**{**settings, "backend": "lattice"}))
     threads = torch.get_num_threads() if threads is None else threads
     check_whole(1, threads=threads)
     at_once = max(1, min(threads, len(pairs)))
@@ -107,27 +112,19 @@ def dense_crf_batch(
         return list(pool.map(lambda pair: dense_crf(*pair, threads=threads // at_once, **settings), pairs))
 
 
-def _checked(image_rgb: np.ndarray | Tensor, probabilities: np.ndarray | Tensor) -> tuple[Tensor, Tensor]:
-    image, probabilities = _tensor(image_rgb), _tensor(probabilities)
-    if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"image_rgb: expected uint8 (H, W, 3), got {image.dtype} {tuple(image.shape)}")
-    if probabilities.ndim != 3 or not probabilities.is_floating_point():
-        raise ValueError(
-            f"probabilities: expected floats (C + 1, H, W), got {probabilities.dtype} {tuple(probabilities.shape)}"
-        )
-    check_shape("probabilities", probabilities, (len(probabilities), *image.shape[:2]))
-    if probabilities.numel() == 0:
-        raise ValueError(f"probabilities: expected at least one label and one pixel, got {tuple(probabilities.shape)}")
-    probabilities = probabilities.to(torch.float32)
-    check_probabilities(probabilities)
-    return image, probabilities
-
-
-def _tensor(values: np.ndarray | Tensor) -> Tensor:
-    if isinstance(values, Tensor):
-        return values.detach()
-    values = np.ascontiguousarray(values)
-    return torch.from_numpy(values if values.flags.writeable else values.copy())
+def _batch_on_gpu(pairs: list[tuple[Tensor, Tensor]], settings: CrfSettings) -> list[Tensor]:
+    """Marginals of each image (H, W, 3) with its probabilities (L, H, W)."""
+    of_shape: dict[tuple, list[int]] = {}
+    for i, (_, probabilities) in enumerate(pairs):
+        of_shape.setdefault((probabilities.device, *probabilities.shape), []).append(i)
+    found = {}
+    for (device, *_), indices in of_shape.items():
+        planes = torch.stack([pairs[i][0].to(device) for i in indices]).permute(0, 3, 1, 2)
+        probabilities = torch.stack([pairs[i][1] for i in indices])
+        arguments = int(settings.iterations), settings.gaussian, settings.bilateral, lattice_form(device)
+        marginals = torch_lattice.mean_field_batch(planes, probabilities, *arguments)
+        found.update(zip(indices, marginals, strict=True))
+    return [found[i] for i in range(len(pairs))]
 
 
 @torch.library.custom_op("getam::mean_field", mutates_args=(), device_types="cpu")
@@ -146,29 +143,10 @@ def _mean_field(
 
 @_mean_field.register_kernel("cuda")
 def _mean_field_on_gpu(image_rgb, probabilities, iterations, gaussian, bilateral, negligible, threads):
-    return torch_lattice.mean_field(image_rgb, probabilities, iterations, gaussian, bilateral)
+    form = lattice_form(probabilities.device)
+    return torch_lattice.mean_field(image_rgb, probabilities, iterations, gaussian, bilateral, form)
 
 
 @_mean_field.register_fake
 def _(image_rgb, probabilities, iterations, gaussian, bilateral, negligible, threads):
     return torch.empty_like(probabilities, dtype=torch.float32, memory_format=torch.contiguous_format)
-
-
-def _with_pydensecrf(image: Tensor, probabilities: Tensor, iterations: int, gaussian, bilateral) -> Tensor:
-    try:
-        from pydensecrf.densecrf import DenseCRF2D
-    except ImportError as error:
-        raise ImportError(
-            "backend 'pydensecrf' needs the package pydensecrf2 (pip install pydensecrf2), which provides the module "
-            "pydensecrf; it is built with a C++ compiler and Python's headers (Debian and Ubuntu: g++, python3-dev)"
-        ) from error
-    labels, height, width = probabilities.shape
-    crf = DenseCRF2D(width, height, labels)
-    unary = -probabilities.cpu().clamp_min(_SMALLEST_PROBABILITY).log().flatten(1)
-    crf.setUnaryEnergy(unary.contiguous().numpy())
-    crf.addPairwiseGaussian(sxy=gaussian[0], compat=gaussian[1])
-    crf.addPairwiseBilateral(
-        sxy=bilateral[0], srgb=bilateral[1], compat=bilateral[2], rgbim=image.cpu().contiguous().numpy()
-    )
-    marginals = np.array(crf.inference(iterations), np.float32)
-    return torch.from_numpy(marginals).view_as(probabilities).to(probabilities.device)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, from_numpy, nn
 
 from getam.lattice._native import as_array
-from getam.lattice.torch_lattice import TorchLattice, bilateral_features, positions
+from getam.lattice.forms import lattice_form
+from getam.lattice.torch_lattice import TorchLattice, bilateral_features, positions, symmetric_weights
 from getam.utils.checks import check_shape, check_whole
 from getam_lattice.kernels import Kernel
 from getam_lattice.settings import check_settings
@@ -98,16 +99,16 @@ class MeanField(nn.Module):
             positions(height, width, gaussian_xy, like.device),
             bilateral_features(image_rgb, bilateral_rgb, bilateral_xy),
         ]
-        return [_in_torch(TorchLattice(points), like.dtype) for points in features]
+        return [_on_device(lattice_form(like.device)(points), like.dtype) for points in features]
 
 
 def _compiled(kernel: Kernel, threads: int) -> Operator:
     return lambda values, transposed: from_numpy(kernel.filter(as_array(values), transposed, threads))
 
 
-def _in_torch(lattice: TorchLattice, dtype: torch.dtype) -> Operator:
+def _on_device(lattice: TorchLattice, dtype: torch.dtype) -> Operator:
     lattice.weights = lattice.weights.to(dtype)
-    weights = lattice.symmetric_weights()
+    weights = symmetric_weights(lattice)
 
     def operate(values: Tensor, transposed: bool) -> Tensor:
         return lattice.filter(values.flatten(1).T, transposed, weights).T.reshape(values.shape)

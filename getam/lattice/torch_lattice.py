@@ -1,5 +1,8 @@
-"""The permutohedral lattice of csrc/ in torch operations, on any device. Tensors on a GPU use it; on the CPU it is a
-second implementation, which tests compare with the first.
+"""The permutohedral lattice of csrc/ in torch operations, on any device, and what a GPU computes with a lattice.
+
+Tensors on a GPU use it where the Triton kernels (getam/lattice/triton_lattice.py) cannot run. On the CPU it is a second
+implementation, which tests compare with the others. `form` is the class of the lattice, `TorchLattice` or
+`TritonLattice` (getam/lattice/forms.py chooses).
 """
 
 from math import ceil, floor, sqrt
@@ -9,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-_LARGEST = 2.0**17  # feature, the limit of csrc/lattice.cpp
+LARGEST = 2.0**17  # feature, the limit of csrc/lattice.cpp
 _MOST_KEYS = 2**63  # of int64
 _AT_ONCE = 2**26  # values that are splatted by one operation, 256 MiB; more than that corner by corner
 
@@ -33,18 +36,19 @@ class TorchLattice:
         d, points = features.shape
         if bounds is None:
             # Features beyond the limit are refused below; until then, they must not lead beyond any array.
-            origins, by_rank, self.weights = _locate(features.nan_to_num().clamp(-_LARGEST, _LARGEST))
-            digits = _found_digits(origins, features.abs().amax(), images)
+            origins, by_rank, self.weights = _locate(features.nan_to_num().clamp(-LARGEST, LARGEST))
         else:
             origins, by_rank, self.weights = _locate(features)
-            digits = _known_digits(bounds, images) or _found_digits(origins, features.abs().amax(), images)
+        numbers = known_numbering(bounds, images, features.device)
+        if numbers is None:
+            numbers = numbering(origins[:d].amin(1), origins[:d].amax(1), features.abs().amax(), images)
         image = torch.arange(images, device=features.device).repeat_interleave(points // images, output_size=points)
-        steps, keys = _corner_keys(origins, by_rank, image, digits)
+        keys = _corner_keys(origins, by_rank, image, numbers)
         unique, corners = torch.unique(keys, return_inverse=True)
         self.corners = corners.view(d + 1, points)
         self.vertices = len(unique)
         # (d + 1, 2, vertices): the neighbours along each direction; if missing, the index of a row of zeros.
-        self._neighbours = _find(unique, unique + torch.stack([-steps, steps], 1)[:, :, None])
+        self._neighbours = _find(unique, unique + torch.stack([-numbers.steps, numbers.steps], 1)[:, :, None])
         self._slice_scale = 1 / (1 + 2.0**-d)
 
     def filter(self, values: Tensor, transposed: bool = False, weights: Tensor | None = None) -> Tensor:
@@ -68,10 +72,11 @@ class TorchLattice:
         filtered = embedding_bag(corners, table, mode="sum", per_sample_weights=weights.T.contiguous())
         return filtered.mul_(self._slice_scale)
 
-    def symmetric_weights(self) -> Tensor:
-        """(d + 1, N): with these, `filter` applies n^-1/2 K n^-1/2, where n = K 1."""
-        n = self.filter(torch.ones_like(self.weights[0])[:, None])[:, 0]
-        return self.weights * (n + 1e-20).rsqrt()
+
+def symmetric_weights(lattice: TorchLattice) -> Tensor:
+    """(d + 1, N): with these, the lattice's `filter` applies n^-1/2 K n^-1/2, where n = K 1."""
+    n = lattice.filter(torch.ones_like(lattice.weights[0])[:, None])[:, 0]
+    return lattice.weights * (n + 1e-20).rsqrt()
 
 
 def positions(height: int, width: int, sigma_xy: float, device: torch.device) -> Tensor:
@@ -89,20 +94,25 @@ def _divided(values: Tensor, sigma: float) -> Tensor:
 
 def bilateral_features(image_rgb: Tensor, sigma_rgb: float, sigma_xy: float) -> Tensor:
     """(x, y) / sigma_xy and (r, g, b) / sigma_rgb: (3, H, W) -> (5, H * W)."""
-    xy = positions(*image_rgb.shape[1:], sigma_xy, image_rgb.device)
-    return torch.cat([xy, _divided(image_rgb.to(torch.float32).flatten(1), sigma_rgb)])
+    return _features_of_batch(image_rgb[None], sigma_rgb, sigma_xy)
 
 
-def bilateral_lattice(images_rgb: Tensor, sigma_rgb: float, sigma_xy: float) -> TorchLattice:
-    """The lattice of a batch of images, (B, 3, H, W)."""
-    images = len(images_rgb)
-    height, width = images_rgb.shape[2:]
-    xy = positions(height, width, sigma_xy, images_rgb.device).repeat(1, images)
+def _features_of_batch(images_rgb: Tensor, sigma_rgb: float, sigma_xy: float) -> Tensor:
+    """(B, 3, H, W) -> (5, B * H * W)."""
+    xy = positions(*images_rgb.shape[2:], sigma_xy, images_rgb.device).repeat(1, len(images_rgb))
     rgb = images_rgb.to(torch.float32).transpose(0, 1).flatten(1)
+    return torch.cat([xy, _divided(rgb, sigma_rgb)])
+
+
+def bilateral_lattice(
+    images_rgb: Tensor, sigma_rgb: float, sigma_xy: float, form: type[TorchLattice] = TorchLattice
+) -> TorchLattice:
+    """The lattice of a batch of images, (B, 3, H, W)."""
     bounds = None
     if images_rgb.dtype == torch.uint8:
+        height, width = images_rgb.shape[2:]
         bounds = [(0, (side - 1) / sigma_xy) for side in (width, height)] + [(0, 255 / sigma_rgb)] * 3
-    return TorchLattice(torch.cat([xy, _divided(rgb, sigma_rgb)]), images, bounds)
+    return form(_features_of_batch(images_rgb, sigma_rgb, sigma_xy), len(images_rgb), bounds)
 
 
 def filter_batch(lattice: TorchLattice, values: Tensor, transposed: bool = False) -> Tensor:
@@ -113,12 +123,17 @@ def filter_batch(lattice: TorchLattice, values: Tensor, transposed: bool = False
 
 
 def bilateral_filter(
-    images_rgb: Tensor, values: Tensor, sigma_rgb: float, sigma_xy: float, transposed: bool = False
+    images_rgb: Tensor,
+    values: Tensor,
+    sigma_rgb: float,
+    sigma_xy: float,
+    transposed: bool = False,
+    form: type[TorchLattice] = TorchLattice,
 ) -> Tensor:
     """W values, or W' values, per channel: images (B, 3, H, W), values (B, K, H, W) -> (B, K, H, W)."""
     if values.numel() == 0:
         return torch.empty_like(values, dtype=torch.float32, memory_format=torch.contiguous_format)
-    return filter_batch(bilateral_lattice(images_rgb, sigma_rgb, sigma_xy), values, transposed)
+    return filter_batch(bilateral_lattice(images_rgb, sigma_rgb, sigma_xy, form), values, transposed)
 
 
 class LatticeFilter(torch.autograd.Function):
@@ -140,24 +155,38 @@ def mean_field(
     iterations: int,
     gaussian: tuple[float, float],
     bilateral: tuple[float, float, float],
+    form: type[TorchLattice] = TorchLattice,
 ) -> Tensor:
     """Marginals of a dense CRF with every label: image (3, H, W), probabilities (L, H, W) -> (L, H, W)."""
-    _, height, width = probabilities.shape
-    p = probabilities.to(torch.float32).flatten(1).T
+    return mean_field_batch(image_rgb[None], probabilities[None], iterations, gaussian, bilateral, form)[0]
+
+
+def mean_field_batch(
+    images_rgb: Tensor,
+    probabilities: Tensor,
+    iterations: int,
+    gaussian: tuple[float, float],
+    bilateral: tuple[float, float, float],
+    form: type[TorchLattice] = TorchLattice,
+) -> Tensor:
+    """`mean_field` of several images of one size: images (B, 3, H, W), probabilities (B, L, H, W) -> (B, L, H, W)."""
+    images, labels, height, width = probabilities.shape
+    p = probabilities.to(torch.float32).permute(0, 2, 3, 1).reshape(-1, labels)
     unary = p.clamp_min(1e-20).log()  # the smallest probability of csrc/mean_field.h
     (gaussian_xy, gaussian_compatibility), (bilateral_xy, bilateral_rgb, bilateral_compatibility) = gaussian, bilateral
+    xy = positions(height, width, gaussian_xy, p.device).repeat(1, images)
     kernels = [
-        (gaussian_compatibility, TorchLattice(positions(height, width, gaussian_xy, p.device))),
-        (bilateral_compatibility, TorchLattice(bilateral_features(image_rgb, bilateral_rgb, bilateral_xy))),
+        (gaussian_compatibility, form(xy, images)),
+        (bilateral_compatibility, bilateral_lattice(images_rgb, bilateral_rgb, bilateral_xy, form)),
     ]
-    kernels = [(compatibility, lattice, lattice.symmetric_weights()) for compatibility, lattice in kernels]
+    kernels = [(compatibility, lattice, symmetric_weights(lattice)) for compatibility, lattice in kernels]
     q = unary.softmax(1)
     for _ in range(iterations):
         scores = unary.clone()
         for compatibility, lattice, weights in kernels:
             scores.add_(lattice.filter(q, weights=weights), alpha=compatibility)
         q = scores.softmax(1)
-    return q.T.reshape(probabilities.shape)
+    return q.view(images, height, width, labels).permute(0, 3, 1, 2).contiguous()
 
 
 def _locate(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -203,22 +232,24 @@ def _scale(i: int, d: int) -> float:
     return sqrt(2 / 3) * (d + 1) / sqrt((i + 1) * (i + 2))
 
 
-class _Digits(NamedTuple):
-    """How the d coordinates of a vertex become digits of one number: (coordinate - lowest) * unit, added up.
+class Numbering(NamedTuple):
+    """How vertices become numbers, in int64: the first d coordinates, less the lowest, are digits; the image is the last.
 
-    lowest: (d,) of a coordinate that occurs. units: d + 1 numbers; the last one is that of the image.
+    lowest: (d,), the least digits. units: (d + 1,), of the digits. steps: (d + 1,), the increment of one step along
+    each direction. Corners and their neighbours have different numbers, all from 0.
     """
 
     lowest: Tensor
-    units: list[int]
+    units: Tensor
+    steps: Tensor
 
 
-def _known_digits(bounds: list[tuple[float, float]], images: int) -> _Digits | None:
-    """From bounds of the features; None where those leave room for too many vertices."""
+def known_numbering(bounds: list[tuple[float, float]] | None, images: int, device: torch.device) -> Numbering | None:
+    """From bounds of the features; None where there are none, or where they leave room for too many vertices."""
+    if bounds is None or not all(max(-low, high) < LARGEST for low, high in bounds):
+        return None
     d = len(bounds)
     scaled = [(low * _scale(i, d), high * _scale(i, d)) for i, (low, high) in enumerate(bounds)]
-    if not all(max(-low, high) < _LARGEST for low, high in bounds):
-        return None
     lowest, counts = [], []
     for i in range(d):
         # Coordinate i is the sum of the scaled features from i on, less i times the one before (see `_locate`).
@@ -228,23 +259,33 @@ def _known_digits(bounds: list[tuple[float, float]], images: int) -> _Digits | N
         lowest.append(floor(low) - 4 * (d + 1))
         counts.append(ceil(high) + 4 * (d + 1) - lowest[-1] + 1)
     units = _units(counts)
-    return _Digits(torch.tensor(lowest), units) if units[d] * images < _MOST_KEYS else None
+    if units[d] * images >= _MOST_KEYS:
+        return None
+    return Numbering(torch.tensor(lowest).to(device, non_blocking=True), *_on_device(units, device))
 
 
-def _found_digits(origins: Tensor, largest: Tensor, images: int) -> _Digits:
-    """From the origins (d + 1, N) of the simplices; `largest` is the magnitude of the features, a scalar."""
-    d = len(origins) - 1
+def numbering(lowest: Tensor, highest: Tensor, largest: Tensor, images: int) -> Numbering:
+    """From the vertices themselves; the host waits for the device.
+
+    Args:
+        lowest, highest: (d,), of the coordinates of the simplices' origins.
+        largest: magnitude of the features, a scalar.
+
+    Raises:
+        ValueError: the features are too large or not finite, or the vertices too many for 63 bits.
+    """
+    d = len(lowest)
     # Corners lie up to d + 1 beyond the origins, and their neighbours as far again.
-    lowest = origins[:d].amin(1) - 2 * (d + 1)
-    counts = origins[:d].amax(1) - lowest + 2 * (d + 1) + 1
+    lowest = lowest.long() - 2 * (d + 1)
+    counts = highest - lowest + 2 * (d + 1) + 1
     # Read together, as the host waits for the device. Doubles hold both exactly where the limit is kept.
     *counts, largest = torch.cat([counts.double(), largest.double()[None]]).tolist()
-    if not largest < _LARGEST:  # false for NaN, too
+    if not largest < LARGEST:  # false for NaN, too
         raise ValueError("sigma is too small for an image of this range")
     units = _units(counts)
     if units[d] * images >= _MOST_KEYS:
         raise ValueError("sigma is too small: the lattice would need more than 2^63 vertices")
-    return _Digits(lowest, units)
+    return Numbering(lowest, *_on_device(units, lowest.device))
 
 
 def _units(counts: list[float]) -> list[int]:
@@ -254,21 +295,23 @@ def _units(counts: list[float]) -> list[int]:
     return units
 
 
-def _corner_keys(origins: Tensor, by_rank: Tensor, image: Tensor, digits: _Digits) -> tuple[Tensor, Tensor]:
-    """Vertices as numbers: the increment of one step along each direction, and the corners' numbers (d + 1, N).
-
-    Args:
-        image: (N,), the image of each point, which is one more digit of the numbers.
-    """
-    d, units = len(origins) - 1, digits.units
+def _on_device(units: list[int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Units and steps."""
+    *units_of_coordinates, _ = units
+    d = len(units_of_coordinates)
     # One step: +1 at every coordinate and -(d + 1) at one of them, of which the last is not stored.
-    steps = [sum(units[:d]) - (d + 1) * unit for unit in units[:d]] + [sum(units[:d])]
-    units, steps = torch.tensor([units, steps]).to(origins.device, non_blocking=True)
-    lowest = digits.lowest.to(origins.device, non_blocking=True)
-    origin_keys = (origins[:d] - lowest[:, None]) * units[:d, None]
-    origin_keys = origin_keys.sum(0, keepdim=True) + image * units[d]
-    walked = steps[by_rank.flip(0)[:d]].cumsum(0)
-    return steps, torch.cat([origin_keys, origin_keys + walked])
+    steps = [sum(units_of_coordinates) - (d + 1) * unit for unit in units_of_coordinates]
+    both = torch.tensor([units, [*steps, sum(units_of_coordinates)]]).to(device, non_blocking=True)
+    return both[0], both[1]
+
+
+def _corner_keys(origins: Tensor, by_rank: Tensor, image: Tensor, numbers: Numbering) -> Tensor:
+    """The corners' numbers (d + 1, N); `image` (N,) is that of each point."""
+    d = len(origins) - 1
+    origin_keys = (origins[:d] - numbers.lowest[:, None]) * numbers.units[:d, None]
+    origin_keys = origin_keys.sum(0, keepdim=True) + image * numbers.units[d]
+    walked = numbers.steps[by_rank.flip(0)[:d]].cumsum(0)
+    return torch.cat([origin_keys, origin_keys + walked])
 
 
 def _find(keys: Tensor, wanted: Tensor) -> Tensor:

@@ -107,6 +107,20 @@ def test_shards_share_the_images(run):
         main(["predict", str(run), "--split", "val", "--shard", "4/3"])
 
 
+def test_masks_of_another_device_are_recomputed(run):
+    """Those without the CRF are the same on both."""
+    command("predict", run, "--split", "val")
+    on_cpu = list(Run(run).refine("val"))
+    without_crf, masks = (times(run / "val" / kind) for kind in ("masks_without_crf", "masks"))
+    device = torch.device("cpu")  # in place of a GPU
+    for expected in (len(on_cpu), 0):
+        list(Run(run).refine("val", gpu=device, batch=2))
+        assert len([name for name in written_since(masks, run / "val" / "masks") if name.endswith(".png")]) == expected
+        masks = times(run / "val" / "masks")
+    assert not [name for name in written_since(without_crf, run / "val" / "masks_without_crf") if name.endswith(".png")]
+    command("score", run, "--split", "val")
+
+
 @pytest.mark.parametrize("step", ["predict", "refine", "label"])
 def test_what_is_there_stays_and_what_is_missing_is_made(run, step):
     command("predict", run, "--split", "val")

@@ -312,7 +312,7 @@ def test_the_range_of_bytes_is_known_beforehand(monkeypatch, size, sigma_rgb, si
     images[0] = torch.where(images[0] > 127, 255, 0)  # the corners of the range
     values = torch.rand(2, 4, *size, generator=chance)
     found = [torch_lattice.bilateral_filter(images.float(), values, sigma_rgb, sigma_xy, t) for t in (False, True)]
-    monkeypatch.setattr(torch_lattice, "_found_digits", lambda *_: pytest.fail("the device is asked"))
+    monkeypatch.setattr(torch_lattice, "numbering", lambda *_: pytest.fail("the device is asked"))
     known = [torch_lattice.bilateral_filter(images, values, sigma_rgb, sigma_xy, t) for t in (False, True)]
     assert all(map(torch.equal, found, known))
 
@@ -321,6 +321,7 @@ def test_bounds_too_wide_for_numbers_are_looked_up():
     """A gray image has few vertices where its sigma would leave room for more than 2^63."""
     images = torch.full((1, 3, 9, 9), 128, dtype=torch.uint8)
     values = torch.rand(1, 2, 9, 9, generator=torch.Generator().manual_seed(0))
-    assert torch_lattice._known_digits([(0, 8 / 5)] * 2 + [(0, 255 / 0.01)] * 3, 1) is None
+    bounds = [(0, 8 / 5)] * 2 + [(0, 255 / 0.01)] * 3
+    assert torch_lattice.known_numbering(bounds, 1, images.device) is None
     found = torch_lattice.bilateral_filter(images, values, 0.01, 5.0)
     assert torch.equal(found, torch_lattice.bilateral_filter(images.float(), values, 0.01, 5.0))

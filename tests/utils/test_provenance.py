@@ -28,7 +28,14 @@ def test_steps_are_built_on_what_they_import():
         "import getam.training.launch, json, sys; print(json.dumps([m for m in sys.modules if m.startswith('getam')]))"
     )
     imported = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
-    assert training <= set(imported)
+    # These are imported when a GPU uses them first.
+    for_gpus = {"getam.lattice.triton_kernels", "getam.lattice.triton_lattice"}
+    assert for_gpus < training
+    assert training - for_gpus <= set(imported)
+    # An edit of the kernels for GPUs makes no mask of the CPU stale.
+    on_gpu = modules_of_step("getam.evaluation.masks", "getam.evaluation.device_masks")
+    assert masks < on_gpu
+    assert {"getam.lattice.torch_lattice", *for_gpus} <= on_gpu - masks
 
 
 def test_layout_comments_and_docstrings_do_not_count():

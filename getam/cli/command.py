@@ -29,8 +29,8 @@ _VERBS = (
 )
 
 
-# Before torch is imported: threads that wait for each other go to sleep soon. By default they spin, which on a core
-# that another process wants makes a step ten times as long (benchmarks/speed/neighbours.py). For GCC's and LLVM's OpenMP.
+# Before torch is imported: threads that wait for each other go to sleep soon. By default they spin, which makes a step
+# many times as long on a core that another process wants (benchmarks/speed/neighbours.py). GCC's OpenMP, and LLVM's.
 _BARRIERS = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
 
 # Errors that a user's input can cause, or the machine. All others are faults of this package, and keep their traceback.

@@ -233,7 +233,7 @@ def _scale(i: int, d: int) -> float:
 
 
 class Numbering(NamedTuple):
-    """How vertices become numbers, in int64: the first d coordinates, less the lowest, are digits; the image is the last.
+    """How vertices become numbers, in int64: digits are the first d coordinates, less the lowest, and the image.
 
     lowest: (d,), the least digits. units: (d + 1,), of the digits. steps: (d + 1,), the increment of one step along
     each direction. Corners and their neighbours have different numbers, all from 0.

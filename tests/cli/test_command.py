@@ -1,5 +1,8 @@
 """Errors of the command: one line, an exit status, and the traceback on request."""
 
+import os
+import subprocess
+import sys
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
@@ -100,3 +103,18 @@ def test_interruptions(failing, capsys):
     assert capsys.readouterr().err == "getam: interrupted after 3 of 9 steps\n"
     failing.error = KeyboardInterrupt()
     assert main(["score"]) == 130
+
+
+def test_waiting_threads_sleep_unless_the_user_says_otherwise(monkeypatch):
+    seen = {}
+    monkeypatch.setenv("GOMP_SPINCOUNT", "0")  # so that it is as before afterwards
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.setenv("KMP_BLOCKTIME", "infinite")
+    monkeypatch.setattr(command, "_run", lambda arguments: seen.update(os.environ))
+    main([])
+    assert (seen["GOMP_SPINCOUNT"], seen["KMP_BLOCKTIME"]) == ("1000", "infinite")
+
+
+def test_torch_is_imported_after_that():
+    program = "import sys, getam.cli.command; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -133,7 +133,7 @@ def test_memory_does_not_grow(small_experiment, tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "learning_rate", noting)
     changes = {"training.epochs": epochs, "training.classification": 0, "monitoring.history": 1000}
     train(load_experiment(small_experiment, changes), tmp_path, device="cuda", workers=0)
-    assert len(held) == 6 * epochs
+    assert len(held) >= 6 * epochs
     assert held[-1] > 0
     assert max(held[-20:]) <= max(held[10:30]) * 1.01
 

@@ -1,28 +1,11 @@
 """The path of a GPU without one: the tests of CUDA on a pretended GPU, and limits for launches and waits of a step."""
 
 import csv
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-
-
-def run(*arguments: str, **variables: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+from tests.helpers.processes import ROOT, run_python
 
 
 @pytest.mark.slow
@@ -32,7 +15,7 @@ def test_the_tests_of_cuda():
     tests = ("tests/test_cuda.py", "tests/test_cuda_runs.py")
     # There are no Triton kernels on it.
     without = ("--deselect", "tests/test_cuda.py::test_forms_of_the_lattice")
-    output = run("pytest", "-q", *plugin, *without, *tests, PRETENDED_CUDA_ROUNDING="1")
+    output = run_python("-m", "pytest", "-q", *plugin, *without, *tests, PRETENDED_CUDA_ROUNDING="1")
     assert " passed" in output
     skipped = re.findall(r"SKIPPED \[1\] .*?: (.*)", output)
     assert skipped == ["needs two GPUs"]
@@ -41,7 +24,7 @@ def test_the_tests_of_cuda():
 @pytest.mark.slow
 def test_launches_and_waits_do_not_rise(tmp_path):
     """Neither depends on the size of the images."""
-    run("benchmarks.speed.launches", "--side", "64", "--output", str(tmp_path / "found.csv"))
+    run_python("-m", "benchmarks.speed.launches", "--side", "64", "--output", str(tmp_path / "found.csv"))
     found, recorded = (
         {
             (row["backbone"], row["part"]): (int(row["launches"]), int(row["waits"]))

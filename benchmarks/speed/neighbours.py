@@ -13,12 +13,11 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 
 from benchmarks.measure import print_table, timings, write_results
+from benchmarks.speed.crf_threads import busy_processors
 from getam import build_model, load_experiment
 from getam.cli.command import _BARRIERS
 from getam.training.phases import Batch, JointPhase, network_input
@@ -60,23 +59,11 @@ def step_times(steps: int) -> list[float]:
     return seconds[1:]
 
 
-@contextmanager
-def busy(processes: int) -> Iterator[None]:
-    """Processes that compute for as long as the block lasts."""
-    running = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)]
-    try:
-        yield
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
-
-
 def measure(sleeping: bool, neighbours: int, steps: int) -> float:
     """The median of a process's steps."""
     environment = {key: value for key, value in os.environ.items() if key not in _BARRIERS}
     command = [sys.executable, "-m", "benchmarks.speed.neighbours", "--one", "--steps", str(steps)]
-    with busy(neighbours):
+    with busy_processors(neighbours):
         done = subprocess.run(
             command, env=environment | (_BARRIERS if sleeping else {}), capture_output=True, text=True, check=True
         )

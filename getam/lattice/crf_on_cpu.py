@@ -30,6 +30,7 @@ def dense_crf_on_cpu(image_rgb: np.ndarray, probabilities: np.ndarray, settings:
 
 
 def checked(image_rgb: np.ndarray | Tensor, probabilities: np.ndarray | Tensor) -> tuple[Tensor, Tensor]:
+    """The image uint8 (H, W, 3) and the probabilities float32 (L, H, W); `dense_crf_on_cpu` has the errors."""
     image, probabilities = _tensor(image_rgb), _tensor(probabilities)
     if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"image_rgb: expected uint8 (H, W, 3), got {image.dtype} {tuple(image.shape)}")
@@ -53,6 +54,7 @@ def _tensor(values: np.ndarray | Tensor) -> Tensor:
 
 
 def with_pydensecrf(image: Tensor, probabilities: Tensor, iterations: int, gaussian, bilateral) -> Tensor:
+    """Marginals (L, H, W) by pydensecrf, of what `checked` returns. Raises ImportError without that package."""
     try:
         from pydensecrf.densecrf import DenseCRF2D
     except ImportError as error:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shutil
 from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from getam.lattice.torch_lattice import TorchLattice
+from getam.utils.hardware import has_c_compiler
 
 if TYPE_CHECKING:
     from getam.lattice.triton_lattice import TritonLattice
@@ -46,7 +46,7 @@ def _missing() -> str | None:
         return "GETAM_LATTICE=torch asks for it"
     if find_spec("triton") is None:
         return "the package triton is not installed; it comes with torch's builds for CUDA"
-    if not any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))):
+    if not has_c_compiler():
         return "triton needs a C compiler, and finds none (gcc, clang, cc or $CC)"
     return None
 

@@ -1,8 +1,6 @@
 """The two phases of training as modules that map a batch to its losses (docs/method.md sections 2 to 5)."""
 
 import logging
-import os
-import shutil
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import NamedTuple
@@ -19,6 +17,7 @@ from getam.method.pseudo_labels import make_targets, saliency_target
 from getam.models.backbones import normalise_images
 from getam.models.network import SegmentationNetwork
 from getam.models.runtime import at_least_float32, autocast
+from getam.utils.hardware import has_c_compiler
 
 _log = logging.getLogger(__name__)
 LOSSES = ("classification", "cross_entropy", "saliency", "dense_energy")
@@ -169,7 +168,7 @@ def _compiles(settings: Training, device: torch.device) -> bool:
         for what, there in (
             ("a GPU", device.type == "cuda"),
             ("Triton", find_spec("triton") is not None),
-            ("a C compiler", any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang")))),
+            ("a C compiler", has_c_compiler()),
         )
         if not there
     ]

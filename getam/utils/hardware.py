@@ -5,6 +5,7 @@ import os
 import platform
 import re
 import resource
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -166,3 +167,8 @@ def peak_resident() -> float:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def has_c_compiler() -> bool:
+    """Whether Triton finds the C compiler that it needs when it runs."""
+    return any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang")))

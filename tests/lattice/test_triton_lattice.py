@@ -2,43 +2,26 @@
 
 import json
 import logging
-import os
 import re
-import subprocess
-import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 import torch
 
 from getam.lattice import forms
 from getam.lattice.torch_lattice import TorchLattice
+from tests.helpers.processes import run_python
 
-ROOT = Path(__file__).parents[2]
 needs_triton = pytest.mark.skipif(
     find_spec("triton") is None,
     reason="triton is not installed: it comes with torch for CUDA, or by envs/install.sh triton",
 )
 
 
-def run(*arguments: str, **variables: str) -> str:
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @needs_triton
 def test_in_the_interpreter():
     cases = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/lattice/triton_cases.py")
-    output = run(*cases, TRITON_INTERPRET="1")
+    output = run_python(*cases, TRITON_INTERPRET="1")
     assert " passed" in output
     assert "skipped" not in output
 
@@ -48,7 +31,7 @@ def test_in_the_interpreter():
 def test_compiled_for_a_gpu(tmp_path):
     """Without fused additions, which round otherwise, and with exact keys."""
     kernels = json.loads(
-        run("-m", "tests.helpers.compiled_kernels", TRITON_CACHE_DIR=str(tmp_path), TRITON_INTERPRET="0")
+        run_python("-m", "tests.helpers.compiled_kernels", TRITON_CACHE_DIR=str(tmp_path), TRITON_INTERPRET="0")
     )
     assert set(kernels) == {
         *(f"{name} {d}" for name in ("measure", "place", "splat", "slice_values") for d in (2, 5)),

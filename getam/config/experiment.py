@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from getam.config.backbone_specs import BACKBONES
 from getam.config.choices import DILATIONS, FUSIONS, ITERATIONS, METHODS
@@ -26,6 +26,11 @@ _Precision = Literal["float32", "tf32", "bfloat16"]
 _Side = Annotated[int, Field(ge=32, multiple_of=32)]
 
 
+SUPERVISED = "getam.training.supervised"
+# A run's masks of images whose classes are known, below the folder of the split.
+KNOWN_CLASSES = "masks_known_classes"
+
+
 class _Section(BaseModel):
     """Immutable settings; unknown keys and values of another type are errors."""
 
@@ -36,13 +41,29 @@ class Data(_Section):
     """The training images.
 
     dataset: folder that `getam prepare` has written.
-    split: images to train on; their image-level labels are used, never their masks.
+    split: images to train on. Their image-level labels are used, and their masks only where `taught_by` says `truth`.
     saliency: folder of <id>.png, as `getam saliency` writes it; null: every pixel is salient.
     """
 
     dataset: Path
     split: str = "train_aug"
     saliency: Path | None
+
+
+class Teacher(_Section):
+    """Labels that another run has made for the training images.
+
+    run: its folder; in the workflow's configuration its name.
+    labels: `pseudo_labels`, or `masks`: its predictions by the CRF, restricted to the classes of the image.
+    """
+
+    run: Path
+    labels: Literal["pseudo_labels", "masks"] = "pseudo_labels"
+
+    @property
+    def output(self) -> str:
+        """The folder of the labels, below that of the run and the split."""
+        return KNOWN_CLASSES if self.labels == "masks" else self.labels
 
 
 class Network(_Section):
@@ -84,7 +105,10 @@ class Training(_Section):
     """Two phases (docs/method.md section 5): classification alone, then all losses.
 
     crop: side of the random views. batch: images of one step, of all processes together.
-    epochs: of both phases; classification: fraction of the steps that belong to the first phase.
+    epochs: of both phases; steps: the same as a number of steps, which overrides epochs. classification: fraction of
+        the steps that belong to the first phase.
+    scale: only with given labels (`taught_by`): random factors of an image's own size, from the first to the second;
+        null: its long side is about the crop's.
     optimiser: `sgd` with the recipe's momentum and weight decay, or `adamw` with `weight_decay`.
     rate: initial learning rate; it falls as (1 - step / steps)^power, is multiplied by `joint_factor` in the joint
         phase, and rises linearly over the first `warmup` steps. Parameters outside the backbone, which start from
@@ -100,6 +124,9 @@ class Training(_Section):
     crop: _Side = 256
     batch: _Whole = 4
     epochs: _Whole = 20
+    steps: _Whole | None = None
+    # Not strict: after a validator before it, a value is no longer JSON, whose lists are accepted for tuples.
+    scale: Annotated[tuple[_Positive, _Positive], Field(strict=False)] | None = None
     classification: _Fraction = 0.5
     optimiser: Literal["sgd", "adamw"] = "sgd"
     rate: _Positive = 0.04
@@ -124,6 +151,13 @@ class Training(_Section):
             return {**chosen, **{key: given for key, given in value.items() if key != "speed"}}
         return value
 
+    @field_validator("scale")
+    @classmethod
+    def _scale_ascends(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and value[0] > value[1]:
+            raise ValueError(f"training.scale: expected the smaller factor first, not {list(value)}")
+        return value
+
     @model_validator(mode="after")
     def _weight_decay_fits(self) -> "Training":
         if self.optimiser == "sgd" and self.weight_decay is not None:
@@ -131,6 +165,9 @@ class Training(_Section):
         if self.optimiser == "adamw" and self.weight_decay is None:
             raise ValueError("weight_decay: adamw needs one, such as 0.01")
         return self
+
+
+_ONE_PHASE = {"classification": 0.0, "joint_factor": 1.0, "dense_energy": DenseEnergy(weight=0.0)}
 
 
 class Inference(_Section):
@@ -171,15 +208,21 @@ class Monitoring(_Section):
 
 
 class Experiment(_Section):
-    """An experiment; see `load_experiment`. `recipe` is a preset's name, or a mapping with overrides of a preset."""
+    """An experiment; see `load_experiment`. `recipe` is a preset's name, or a mapping with overrides of a preset.
+
+    taught_by: null: the network learns from image-level labels, and makes its own pseudo labels. A teacher, or `truth`,
+        the data set's masks: it learns from given labels, in one phase. `classification`, `joint_factor` and
+        `dense_energy` of `training` then have no effect, and are 0, 1 and without weight.
+    """
 
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
     seed: Annotated[int, Field(ge=0)] = 0
     data: Data
+    taught_by: Literal["truth"] | Teacher | None = None
     network: Network
     recipe: Recipe = Recipe()
     maps: Maps = Maps()
-    training: Training = Training()
+    training: Annotated[Training, Field(validate_default=True)] = Training()
     inference: Inference = Inference()
     crf: Crf = Crf()
     monitoring: Monitoring = Monitoring()
@@ -195,6 +238,22 @@ class Experiment(_Section):
         if not isinstance(preset, str):
             raise ValueError(f"recipe.preset: expected released or paper, got {preset!r}")
         return load_recipe(preset, **overrides)
+
+    @field_validator("taught_by", mode="before")
+    @classmethod
+    def _teacher_or_truth(cls, value: Any) -> Any:
+        if value is None or value == "truth" or isinstance(value, Mapping):
+            return value
+        raise ValueError(f"taught_by: expected truth, or {{run: ..., labels: pseudo_labels or masks}}, not {value!r}")
+
+    @field_validator("training")
+    @classmethod
+    def _phases_fit(cls, training: Training, others: ValidationInfo) -> Training:
+        if others.data.get("taught_by") is not None:
+            return training.model_copy(update=_ONE_PHASE)
+        if training.scale is not None:
+            raise ValueError("training.scale is for given labels: it needs taught_by")
+        return training
 
     @model_validator(mode="after")
     def _start_layer_exists(self) -> "Experiment":
@@ -213,10 +272,17 @@ class Experiment(_Section):
 
     def digest(self, *sections: str) -> str:
         """sha256 of some sections. Of a path only its presence counts; the files' content is compared elsewhere."""
-        chosen = {section: self._plain()[section] for section in sections}
-        for section, key in (("data", "dataset"), ("data", "saliency"), ("network", "pretrained")):
-            if isinstance(chosen.get(section, {}).get(key), str):
-                chosen[section][key] = "path"
+        plain = self._plain()
+        chosen = {section: plain[section] for section in sections}
+        for section, key in _PATHS:
+            inner = chosen.get(section)
+            if isinstance(inner, dict) and isinstance(inner.get(key), str):
+                inner[key] = "path"
+        # At its default a setting that came later does not count: results of earlier versions stay valid.
+        for *within, key in _LATER:
+            inner = chosen.get(within[0], {}) if within else chosen
+            if key in inner and inner[key] == _default(*within, key):
+                del inner[key]
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
 
     def network_arguments(self) -> dict[str, Any]:
@@ -228,6 +294,28 @@ class Experiment(_Section):
             "weight_standardisation": self.recipe.weight_standardisation,
         }
 
+    def training_modules(self) -> tuple[str, ...]:
+        """The modules that the training imports by name, for the digest of its code."""
+        return () if self.taught_by is None else (SUPERVISED,)
+
+    def given_labels(self, split: str, masks: Path | None) -> Path | None:
+        """The folder of the labels <id>.png that the network is taught; None: it makes its own.
+
+        Args:
+            split: name of the training split.
+            masks: folder of its masks in the data set, if there are any.
+
+        Raises:
+            ValueError: `truth`, and there are none.
+        """
+        if self.taught_by is None:
+            return None
+        if isinstance(self.taught_by, Teacher):
+            return self.taught_by.run / split / self.taught_by.output
+        if masks is None:
+            raise ValueError(f"taught_by: truth needs masks, and split {split!r} has none in {self.data.dataset}")
+        return masks
+
     def as_yaml(self) -> str:
         """Every setting as YAML, in the order of the sections."""
         return yaml.safe_dump(self._plain(), sort_keys=False, default_flow_style=None, width=120)
@@ -237,9 +325,20 @@ class Experiment(_Section):
         return {**plain, "recipe": asdict(self.recipe)}
 
 
+_PATHS = (("data", "dataset"), ("data", "saliency"), ("network", "pretrained"), ("taught_by", "run"))
+_LATER = (("taught_by",), ("training", "steps"), ("training", "scale"))
+
+
+def _default(*keys: str) -> Any:
+    model = Experiment
+    for key in keys[:-1]:
+        model = model.model_fields[key].annotation
+    return model.model_fields[keys[-1]].default
+
+
 # Files of a run's folder.
 EXPERIMENT, WEIGHTS, PROVENANCE = "experiment.yaml", "weights.safetensors", "provenance.json"
-_TRAINING_SECTIONS = ("seed", "data", "network", "recipe", "maps", "training")
+_TRAINING_SECTIONS = ("seed", "data", "taught_by", "network", "recipe", "maps", "training")
 
 
 def training_digest(experiment: Experiment) -> str:

@@ -91,6 +91,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         seed: another seed gives another order.
         first_step: steps that are already done; the batches begin after them.
         rank, replicas: this process, and how many there are.
+        steps: None: those of `epochs`. Otherwise their number, which overrides it; the last epoch may be incomplete.
 
     Raises:
         ValueError: there are fewer images than one step needs.
@@ -105,6 +106,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         first_step: int = 0,
         rank: int = 0,
         replicas: int = 1,
+        steps: int | None = None,
     ):
         check_whole(1, batch_size=batch_size, epochs=epochs, replicas=replicas)
         check_whole(0, images=images, seed=seed, first_step=first_step, rank=rank)
@@ -113,20 +115,22 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         if images < batch_size * replicas:
             raise ValueError(f"a step needs {batch_size * replicas} images, the split has {images}")
         self.steps_per_epoch, self.batch_size = images // (batch_size * replicas), batch_size
-        self._images, self._batch_size, self._epochs, self._seed = images, batch_size, epochs, seed
+        self._images, self._batch_size, self._seed = images, batch_size, seed
+        self._steps = epochs * self.steps_per_epoch if steps is None else steps
         self._first_step, self._rank, self._replicas = first_step, rank, replicas
 
     def __len__(self) -> int:
-        return max(0, self._epochs * self.steps_per_epoch - self._first_step)
+        return max(0, self._steps - self._first_step)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        first_epoch, skipped = divmod(self._first_step, self.steps_per_epoch)
-        for epoch in range(first_epoch, self._epochs):
-            order = np.random.default_rng([self._seed, epoch, self._images]).permutation(self._images)
-            for step in range(skipped, self.steps_per_epoch):
-                start = (step * self._replicas + self._rank) * self._batch_size
-                yield [(epoch, int(i)) for i in order[start : start + self._batch_size]]
-            skipped = 0
+        last_epoch = None
+        for step in range(self._first_step, self._steps):
+            epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
+            if epoch != last_epoch:
+                order = np.random.default_rng([self._seed, epoch, self._images]).permutation(self._images)
+                last_epoch = epoch
+            start = (step_of_epoch * self._replicas + self._rank) * self._batch_size
+            yield [(epoch, int(i)) for i in order[start : start + self._batch_size]]
 
 
 def training_batches(

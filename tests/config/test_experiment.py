@@ -192,6 +192,8 @@ OTHERS = {
     "training.crop": (320, True),
     "training.batch": (8, True),
     "training.epochs": (10, True),
+    "training.steps": (7, True),
+    "training.scale": ([0.5, 1.5], True),
     "training.classification": (0.25, True),
     "training.optimiser": ("adamw", True),
     "training.rate": (0.01, True),
@@ -224,7 +226,11 @@ OTHERS = {
 }
 # adamw needs a weight decay, and sgd takes none.
 ADAMW = "training.weight_decay"
-TOGETHER = {"training.optimiser": {ADAMW: 0.01}, ADAMW: {"training.optimiser": "adamw"}}
+TOGETHER = {
+    "training.optimiser": {ADAMW: 0.01},
+    ADAMW: {"training.optimiser": "adamw"},
+    "training.scale": {"taught_by": "truth"},
+}
 
 
 def leaves(value, path=()):

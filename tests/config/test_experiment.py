@@ -169,6 +169,7 @@ OTHERS = {
     "data.dataset": ("elsewhere", False),  # its content is compared
     "data.split": ("train", True),
     "data.saliency": ("maps", True),
+    "taught_by": ("truth", True),
     "network.backbone": ("vitb", True),
     "network.pretrained": (False, True),
     "network.classifier": ("class_token", True),

@@ -35,7 +35,7 @@ def test_image_and_mask_get_the_same_view(split, scale):
             # Blurred edges differ a little, views that are a pixel apart everywhere at the edges.
             given, seen = item["pixels"].int() % 255 * 50, item["image_rgb"][0].int()
             apart = [(given.roll(by, 1) - seen)[item["valid"]].abs().float().mean().item() for by in (0, 1, -1)]
-            assert apart[0] < 0.6 * min(apart[1:])
+            assert apart[0] < 0.8 * min(apart[1:])
             assert apart[0] < 5
             assert set(item["pixels"].unique().tolist()) <= {0, 1, 2, 255}
 

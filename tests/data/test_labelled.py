@@ -1,5 +1,7 @@
 """Samples with given labels: image and mask are cropped alike."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -27,17 +29,17 @@ def split(tmp_path):
 @pytest.mark.parametrize("scale", [None, (0.5, 1.5)])
 def test_image_and_mask_get_the_same_view(split, scale):
     images = LabelledImages(split, split.masks, 48, seed=3, scale=scale)
-    for epoch in range(6):
-        for i in range(3):
-            item = images[epoch, i]
-            assert item["pixels"].shape == item["valid"].shape == (48, 48)
-            assert (item["pixels"][~item["valid"]] == 255).all()
-            # Blurred edges differ a little, views that are a pixel apart everywhere at the edges.
-            given, seen = item["pixels"].int() % 255 * 50, item["image_rgb"][0].int()
-            apart = [(given.roll(by, 1) - seen)[item["valid"]].abs().float().mean().item() for by in (0, 1, -1)]
-            assert apart[0] < 0.8 * min(apart[1:])
-            assert apart[0] < 5
-            assert set(item["pixels"].unique().tolist()) <= {0, 1, 2, 255}
+    apart = np.zeros(5)
+    for position in product(range(6), range(3)):
+        item = images[position]
+        assert item["pixels"].shape == item["valid"].shape == (48, 48)
+        assert (item["pixels"][~item["valid"]] == 255).all()
+        assert set(item["pixels"].unique().tolist()) <= {0, 1, 2, 255}
+        given, seen = item["pixels"].int() % 255 * 50, item["image_rgb"][0].int()
+        moved = [given.roll((down, right), (0, 1)) for down, right in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))]
+        apart += [(values - seen)[item["valid"]].abs().float().mean().item() for values in moved]
+    # Blurred edges differ a little, of a mask that is one pixel away much more.
+    assert apart[0] < 0.7 * min(apart[1:])
 
 
 @pytest.mark.parametrize(("factor", "expected"), [(0.5, (20, 30)), (0.75, (30, 45))])

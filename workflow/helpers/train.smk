@@ -41,6 +41,12 @@ def first_phase_of(run):
     return [] if phase is None else f"<results>/first_phases/{phase}/first_phase.pt"
 
 
+@cache
+def training_modules(run):
+    """The modules that a training imports by name."""
+    return load_experiment(settings(run)).training_modules()
+
+
 def folder_of(file):
     """The folder of a file, or None for no file."""
     return str(Path(file).parent) if file else None

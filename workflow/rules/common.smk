@@ -104,8 +104,12 @@ def descriptions(folder, split):
 
 def saliency_of(wildcards):
     """The manifest of the saliency maps of a split, or else of the training split; none where no maps are used."""
-    data = load_experiment(settings(wildcards.run)).data
-    return [] if data.saliency is None else f"{data.saliency}/complete-{wildcards.get('split', data.split)}.json"
+    experiment = load_experiment(settings(wildcards.run))
+    data = experiment.data
+    given = experiment.taught_by is not None and "split" not in wildcards.keys()
+    return (
+        [] if data.saliency is None or given else f"{data.saliency}/complete-{wildcards.get('split', data.split)}.json"
+    )
 
 
 def pretrained_of(wildcards):

@@ -77,8 +77,8 @@ rule train:
         first_phase=lambda wildcards, input: to_options({"first-phase": folder_of(input.first_phase)}),
         again=again("train", "train_first_phase"),
         folder=subpath(output.weights, parent=True),
-        settings=section("seed", "data", "network", "recipe", "maps", "training"),
-        code=step_digest("getam.training.launch"),
+        settings=section("seed", "data", "taught_by", "network", "recipe", "maps", "training"),
+        code=lambda wildcards: step_digest("getam.training.launch", *training_modules(wildcards.run)),
     shell:
         "trap : INT TERM; {{ {params.verify} exec {params.program} train {params.experiment:q} {params.first_phase} {params.again}"
         " --device {params.device} --output {params.folder:q}; }} 2>&1 | (trap '' INT TERM; exec tee {log:q})"

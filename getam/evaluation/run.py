@@ -3,6 +3,7 @@
     experiment.yaml  history.csv  weights.safetensors  provenance.json
     <split>/probabilities/<id>.npz   masks/<id>.png   masks_without_crf/<id>.png   iou.csv   iou_confusion.csv
     <split>/pseudo_labels/<id>.png   pseudo_label_iou.csv   map_iou.csv   map_iou_thresholds.csv
+    <split>/masks_known_classes/<id>.png   iou_known_classes.csv
 
 In a folder of many files, settings.json says what they were made from, and complete-<i>-of-<n>.json that shard i of n
 is complete.
@@ -18,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from getam.config.experiment import EXPERIMENT, WEIGHTS, Experiment, training_digest
+from getam.config.experiment import EXPERIMENT, KNOWN_CLASSES, WEIGHTS, Experiment, training_digest
 from getam.config.experiment_file import load_experiment
 from getam.config.tables import MASKS
 from getam.data.dataset import DataSet, Split, open_dataset
@@ -57,7 +58,7 @@ class Shard:
 
 WHOLE = Shard()
 # The commands that recompute a folder's files, by its name.
-_VERBS = {"masks": "predict refine", "masks_without_crf": "predict refine", "pseudo_labels": "label"}
+_VERBS = {**dict.fromkeys(MASKS, "predict refine"), "pseudo_labels": "label"}
 
 
 class Run:
@@ -187,6 +188,7 @@ class Run:
         discard: bool = False,
         gpu: torch.device | None = None,
         batch: int = 4,
+        known_classes: bool = False,
     ) -> Iterator[Path]:
         """Turns probabilities into masks, with the experiment's dense CRF and without; yields one path of each image.
 
@@ -196,11 +198,15 @@ class Run:
             discard: remove the probabilities when all masks are written.
             gpu: None: the CRF runs on the CPU. Masks that the other device made are recomputed.
             batch: images of one size at once on the GPU.
+            known_classes: only masks with the CRF, to `masks_known_classes`: of each image the background and the
+                classes that it is labelled with are possible. Other networks can be taught with them.
 
         Raises:
             FileNotFoundError: an image has neither masks nor probabilities.
-            ValueError: the experiment's CRF has no form for a GPU.
+            ValueError: the experiment's CRF has no form for a GPU; or known classes are asked for and the split has no
+                image-level labels.
         """
+        from getam.data.digests import list_digest
         from getam.evaluation.masks import Job, refine_files
 
         split = self.dataset.split(split_name)
@@ -208,9 +214,14 @@ class Run:
         if not (source / NOTE).is_file():
             raise FileNotFoundError(f"no probabilities in {source}; `getam predict` writes them")
         self.check_current(source)
-        kinds = {self.masks(split_name, kind): kind for kind in ((True, False) if crf else (False,))}
+        known = _known_labels(split) if known_classes else {}
+        if known_classes:
+            kinds = {self.folder / split_name / KNOWN_CLASSES: True}
+        else:
+            kinds = {self.masks(split_name, kind): kind for kind in ((True, False) if crf else (False,))}
         gpu = gpu if crf else None
-        done = {folder: self._reusable_masks(folder, kind, source, gpu) for folder, kind in kinds.items()}
+        extra = {"labels": list_digest(self.dataset, split)} if known_classes else {}
+        done = {folder: self._reusable_masks(folder, kind, source, gpu, extra) for folder, kind in kinds.items()}
         for folder in kinds:
             self._manifest(folder, shard).unlink(missing_ok=True)
         ids = shard.of(split.ids)
@@ -218,11 +229,12 @@ class Run:
         for name in ids:
             missing = [None if f"{name}.png" in done[folder] else folder / f"{name}.png" for folder in kinds]
             masks = missing if crf else [None, *missing]
-            jobs.append(Job(source / f"{name}.npz", split.image(name), *masks))
+            mask, plain = (*masks, None)[:2]
+            jobs.append(Job(source / f"{name}.npz", split.image(name), mask, plain, known.get(name)))
         waiting = [job for job in jobs if job.mask or job.plain]
         needed = [job.probabilities for job in waiting]
         check_present(source, needed, f"probabilities of split {split_name!r}", "`getam predict` writes them")
-        first = self.masks(split_name, crf)
+        first = next(iter(kinds))
         yield from (first / f"{name}.png" for name, job in zip(ids, jobs, strict=True) if not (job.mask or job.plain))
         settings = self.experiment.crf.settings()
         if gpu is None:
@@ -237,7 +249,9 @@ class Run:
             for job in jobs:
                 job.probabilities.unlink(missing_ok=True)
 
-    def _reusable_masks(self, folder: Path, crf: bool, source: Path, gpu: torch.device | None) -> set[str]:
+    def _reusable_masks(
+        self, folder: Path, crf: bool, source: Path, gpu: torch.device | None, extra: dict[str, str]
+    ) -> set[str]:
         modules = ["getam.evaluation.masks"]
         if crf and gpu is not None:
             modules.append("getam.evaluation.device_masks")
@@ -245,6 +259,7 @@ class Run:
             "probabilities": read_json(source / NOTE),
             "settings": self.experiment.digest("crf") if crf else None,
             "code": provenance.step_digest(*modules),
+            **extra,
         }
         return reusable_outputs(folder, made_from, ".png")
 
@@ -308,6 +323,16 @@ class Run:
         self.check_current(folder / what)
         score = score_masks(self.dataset.split(split_name), self.dataset.classes, folder / what, workers)
         return score, write_score(folder, score, MASKS[what])
+
+
+def _known_labels(split: Split) -> dict[str, tuple[int, ...]]:
+    """id -> the background and the labels of the image's classes. Raises a ValueError if they are not known."""
+    if split.labels is None:
+        raise ValueError(f"split {split.name!r} has no image-level labels: the classes of its images are not known")
+    return {
+        name: (0, *(int(c) + 1 for c in of_image.nonzero()[0]))
+        for name, of_image in zip(split.ids, split.labels, strict=True)
+    }
 
 
 def _whole_batches(ids: Sequence[str], batch: int, done: set[str]) -> tuple[list[str], list[str]]:

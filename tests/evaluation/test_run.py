@@ -95,6 +95,29 @@ def test_masks_without_the_crf_alone(run):
     assert not list((run / "val" / "probabilities").glob("*.npz"))
 
 
+def test_masks_of_images_whose_classes_are_known(run, capsys):
+    command("predict", run, "--split", "val")
+    command("refine", run, "--split", "val", "--known-classes", "--workers", 1)
+    folder, split = run / "val" / "masks_known_classes", Run(run).dataset.split("val")
+    assert {path.name for path in (run / "val").iterdir() if path.is_dir()} == {"probabilities", folder.name}
+    for name, labels in zip(split.ids, split.labels, strict=True):
+        probabilities = read_probabilities(run / "val" / "probabilities" / f"{name}.npz").astype(np.float64)
+        possible = np.array([1, *labels])[:, None, None] * probabilities
+        given = torch.from_numpy(possible / possible.sum(0)).float()
+        mask = read_mask(folder / f"{name}.png")
+        assert np.array_equal(mask, dense_crf(read_image(split.image(name)), given).argmax(0))
+        assert set(np.unique(mask)) <= {0, *(labels.nonzero()[0] + 1)}
+    capsys.readouterr()
+    command("score", run, "--split", "val", "--what", "masks_known_classes", "--workers", 1)
+    assert (run / "val" / "iou_known_classes.csv").is_file()
+    # They stay, unless labels of the images are others; and the masks for scores are others.
+    before = times(folder)
+    command("refine", run, "--split", "val", "--known-classes", "--workers", 1)
+    assert written_since(before, folder) == {"complete-1-of-1.json"}
+    with pytest.raises(SystemExit):
+        main(["refine", str(run), "--split", "val", "--known-classes", "--without-crf"])
+
+
 def test_shards_share_the_images(run):
     for number in (1, 2, 3):
         command("predict", run, "--split", "val", "--shard", f"{number}/3")

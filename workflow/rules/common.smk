@@ -78,6 +78,8 @@ def section(*names):
         chosen = {name: value for name, value in settings(wildcards.run).items() if name in names}
         if "data" in chosen:
             chosen["data"] = {key: value for key, value in chosen["data"].items() if key == "split"}
+        if isinstance(chosen.get("taught_by"), dict):
+            chosen["taught_by"] = {**chosen["taught_by"], "run": Path(chosen["taught_by"]["run"]).name}
         if "network" in chosen and isinstance(pretrained := pretrained_of(wildcards), str):
             chosen["network"] = {**chosen["network"], "pretrained": Path(pretrained).name}
         return chosen

@@ -54,6 +54,7 @@ rule train:
         dataset_of,
         saliency_of,
         lambda wildcards: ancient(received(pretrained_of(wildcards))),
+        given_labels,
         first_phase=lambda wildcards: first_phase_of(wildcards.run),
     output:
         weights="<results>/experiments/{run}/weights.safetensors",

@@ -54,6 +54,24 @@ BACKBONES: dict[str, BackboneSpec] = {
 }
 
 
+# The beginning of the name of a backbone that is any transformer of timm; its properties are known once it is built.
+TIMM = "timm:"
+
+
+def module_of(backbone: str) -> str | None:
+    """The module that builds a network on this backbone; None for those of `BACKBONES`, which are built together.
+
+    It is imported by name, which digests of code do not follow: a step with this backbone names it beside its own.
+
+    Raises:
+        ValueError: an unknown name; the message lists the known ones.
+    """
+    if backbone.startswith(TIMM):
+        return "getam.models.timm_backbones"
+    backbone_spec(backbone)
+    return None
+
+
 def backbone_spec(backbone: str) -> BackboneSpec:
     """The entry of `BACKBONES`. Raises ValueError for an unknown name; the message lists the known ones."""
     if backbone not in BACKBONES:

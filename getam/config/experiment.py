@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from getam.config.backbone_specs import BACKBONES
+from getam.config.backbone_specs import BACKBONES, TIMM, module_of
 from getam.config.choices import DILATIONS, FUSIONS, ITERATIONS, METHODS
 from getam.config.recipe import Recipe, load_recipe
 from getam.lattice.settings import CrfSettings
@@ -66,13 +66,24 @@ class Teacher(_Section):
         return KNOWN_CLASSES if self.labels == "masks" else self.labels
 
 
-class Network(_Section):
-    """Arguments of `build_model`."""
+class TimmBackbone(_Section):
+    """timm: name of a vision transformer of timm with a class token."""
 
-    backbone: Literal[tuple(BACKBONES)]
+    timm: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+
+
+class Network(_Section):
+    """Arguments of `build_model`; `{timm: NAME}` is its `timm:NAME`."""
+
+    backbone: Literal[tuple(BACKBONES)] | TimmBackbone
     pretrained: bool | Path = True
     classifier: Literal["pooled", "class_token"] = "pooled"
     decoder_width: _Whole = 256
+
+    @property
+    def name(self) -> str:
+        """The backbone as `build_model` takes it."""
+        return f"{TIMM}{self.backbone.timm}" if isinstance(self.backbone, TimmBackbone) else self.backbone
 
 
 class Maps(_Section):
@@ -257,9 +268,9 @@ class Experiment(_Section):
 
     @model_validator(mode="after")
     def _start_layer_exists(self) -> "Experiment":
-        depth = BACKBONES[self.network.backbone].depth
-        if self.maps.start_layer is not None and self.maps.start_layer >= depth:
-            raise ValueError(f"maps.start_layer: {self.network.backbone} has blocks 0 to {depth - 1}")
+        spec = BACKBONES.get(self.network.name)
+        if spec is not None and self.maps.start_layer is not None and self.maps.start_layer >= spec.depth:
+            raise ValueError(f"maps.start_layer: {self.network.backbone} has blocks 0 to {spec.depth - 1}")
         return self
 
     @property
@@ -268,7 +279,7 @@ class Experiment(_Section):
         if self.maps.start_layer is not None:
             return self.maps.start_layer
         by_recipe = self.maps.method in ("getam", "attention_gradient")
-        return self.recipe.first_block(self.network.backbone) if by_recipe else None
+        return self.recipe.first_block(self.network.name) if by_recipe else None
 
     def digest(self, *sections: str) -> str:
         """sha256 of some sections. Of a path only its presence counts; the files' content is compared elsewhere."""
@@ -288,15 +299,20 @@ class Experiment(_Section):
     def network_arguments(self) -> dict[str, Any]:
         """Arguments of `build_model`, except num_classes and pretrained."""
         return {
-            "backbone": self.network.backbone,
+            "backbone": self.network.name,
             "classifier": self.network.classifier,
             "decoder_width": self.network.decoder_width,
             "weight_standardisation": self.recipe.weight_standardisation,
         }
 
+    def network_modules(self) -> tuple[str, ...]:
+        """The modules that are imported by name for the network, for digests of code."""
+        module = module_of(self.network.name)
+        return () if module is None else (module,)
+
     def training_modules(self) -> tuple[str, ...]:
         """The modules that the training imports by name, for the digest of its code."""
-        return () if self.taught_by is None else (SUPERVISED,)
+        return self.network_modules() if self.taught_by is None else (SUPERVISED, *self.network_modules())
 
     def given_labels(self, split: str, masks: Path | None) -> Path | None:
         """The folder of the labels <id>.png that the network is taught; None: it makes its own.

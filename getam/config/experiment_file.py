@@ -10,7 +10,7 @@ from typing import Any, ClassVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from getam.config.experiment import EXPERIMENT, Experiment, Teacher
+from getam.config.experiment import EXPERIMENT, Experiment, Teacher, TimmBackbone
 from getam.utils.checks import suggestion
 from getam.utils.files import write_text
 
@@ -98,7 +98,7 @@ def _set(settings: dict[str, Any], key: str, value: Any) -> None:
 
 
 # In the place of an error, the type that a value of several types was compared with.
-_TYPES = ("bool", "int", "float", Teacher.__name__)
+_TYPES = ("bool", "int", "float", Teacher.__name__, TimmBackbone.__name__)
 
 
 def _location(error: Mapping[str, Any]) -> tuple[str, ...]:

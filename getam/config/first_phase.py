@@ -27,7 +27,8 @@ def first_phase_of(experiment: Experiment) -> Experiment | None:
     default, of_both = Training(), {}
     if training.optimiser == "sgd":
         of_both["optimiser"] = recipe.optimiser
-    if BACKBONES[experiment.network.backbone].stages:
+    spec = BACKBONES.get(experiment.network.name)
+    if spec is not None and spec.stages:
         of_both["weight_standardisation"] = recipe.weight_standardisation
     changes = {
         "name": "first_phase",

@@ -136,7 +136,7 @@ class Run:
             "settings": settings,
             "list": list_digest(self.dataset, split),
             "images": images_digest(split),
-            "code": provenance.step_digest(module, "getam.models.saving"),
+            "code": provenance.step_digest(module, "getam.models.saving", *self.experiment.network_modules()),
             "batch": batch,  # the rounding of sums depends on it
             "shards": shard.count,
         }

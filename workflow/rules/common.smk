@@ -144,6 +144,12 @@ def digest_of(*names):
     return hashlib.sha256(b"".join(Path(own(f"workflow/scripts/{name}")).read_bytes() for name in names)).hexdigest()
 
 
+@cache
+def network_modules(run):
+    """The modules that are imported by name for the network of a run, or of a first phase."""
+    return load_experiment(settings(run)).network_modules()
+
+
 def uncompared(value):
     """A param that does not decide what is rerun: Snakemake ignores params whose function takes `output`.
 

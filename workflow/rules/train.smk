@@ -43,7 +43,7 @@ rule train_first_phase:
         experiment=uncompared(experiment_of),
         again=again("train_first_phase"),
         folder=subpath(output.state, parent=True),
-        code=step_digest("getam.training.launch"),
+        code=lambda wildcards: step_digest("getam.training.launch", *training_modules(wildcards.run)),
     shell:
         "trap : INT TERM; {{ {params.verify} exec {params.program} train {params.experiment:q} --only-first-phase {params.again}"
         " --device {params.device} --output {params.folder:q}; }} 2>&1 | (trap '' INT TERM; exec tee {log:q})"

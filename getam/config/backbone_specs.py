@@ -58,8 +58,12 @@ BACKBONES: dict[str, BackboneSpec] = {
 TIMM = "timm:"
 
 
+# A network of its own, without attention.
+DEEPLAB = "deeplab_v2"
+
+
 def module_of(backbone: str) -> str | None:
-    """The module that builds a network on this backbone; None for those of `BACKBONES`, which are built together.
+    """The module of `deeplab_v2`, or of timm's backbones; None for those of `BACKBONES`, which share one.
 
     It is imported by name, which digests of code do not follow: a step with this backbone names it beside its own.
 
@@ -68,6 +72,8 @@ def module_of(backbone: str) -> str | None:
     """
     if backbone.startswith(TIMM):
         return "getam.models.timm_backbones"
+    if backbone == DEEPLAB:
+        return "getam.models.deeplab"
     backbone_spec(backbone)
     return None
 
@@ -75,5 +81,5 @@ def module_of(backbone: str) -> str | None:
 def backbone_spec(backbone: str) -> BackboneSpec:
     """The entry of `BACKBONES`. Raises ValueError for an unknown name; the message lists the known ones."""
     if backbone not in BACKBONES:
-        raise ValueError(f"unknown backbone {backbone!r}; {suggestion(backbone, BACKBONES)}")
+        raise ValueError(f"unknown backbone {backbone!r}; {suggestion(backbone, (*BACKBONES, DEEPLAB))}")
     return BACKBONES[backbone]

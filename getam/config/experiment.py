@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
-from getam.config.backbone_specs import BACKBONES, TIMM, module_of
+from getam.config.backbone_specs import BACKBONES, DEEPLAB, TIMM, module_of
 from getam.config.choices import DILATIONS, FUSIONS, ITERATIONS, METHODS
 from getam.config.recipe import Recipe, load_recipe
 from getam.lattice.settings import CrfSettings
@@ -23,7 +24,15 @@ _Whole = Annotated[int, Field(ge=1)]
 _Positive = Annotated[float, Field(gt=0)]
 _Fraction = Annotated[float, Field(ge=0, le=1)]
 _Precision = Literal["float32", "tf32", "bfloat16"]
-_Side = Annotated[int, Field(ge=32, multiple_of=32)]
+
+
+def _side(value: int) -> int:
+    if value % 32 not in (0, 1):
+        raise PydanticCustomError("side", "Input should be a multiple of 32")
+    return value
+
+
+_Side = Annotated[int, Field(ge=32), AfterValidator(_side)]
 
 
 SUPERVISED = "getam.training.supervised"
@@ -75,7 +84,7 @@ class TimmBackbone(_Section):
 class Network(_Section):
     """Arguments of `build_model`; `{timm: NAME}` is its `timm:NAME`."""
 
-    backbone: Literal[tuple(BACKBONES)] | TimmBackbone
+    backbone: Literal[(*BACKBONES, DEEPLAB)] | TimmBackbone
     pretrained: bool | Path = True
     classifier: Literal["pooled", "class_token"] = "pooled"
     decoder_width: _Whole = 256
@@ -123,7 +132,7 @@ class Training(_Section):
     optimiser: `sgd` with the recipe's momentum and weight decay, or `adamw` with `weight_decay`.
     rate: initial learning rate; it falls as (1 - step / steps)^power, is multiplied by `joint_factor` in the joint
         phase, and rises linearly over the first `warmup` steps. Parameters outside the backbone, which start from
-        random weights, have `head_factor` times this rate.
+        random weights, have `head_factor` times this rate, and their biases `bias_factor` times that.
     split_cross_entropy: one mean over the background and one over the classes (VOC), or one mean over both (COCO).
     speed: a word for the next four settings: `exact` is their defaults, `fast` is bfloat16, channels_last, compile
         `possible`, and fused_optimiser. Settings given beside it count. Only the four are kept.
@@ -144,6 +153,7 @@ class Training(_Section):
     power: Annotated[float, Field(ge=0)] = 0.9
     joint_factor: _Positive = 0.1
     head_factor: _Positive = 1.0
+    bias_factor: _Positive = 1.0
     warmup: Annotated[int, Field(ge=0)] = 0
     weight_decay: Annotated[float, Field(ge=0)] | None = None
     split_cross_entropy: bool = True
@@ -182,11 +192,12 @@ _ONE_PHASE = {"classification": 0.0, "joint_factor": 1.0, "dense_energy": DenseE
 
 
 class Inference(_Section):
-    """sizes: sides of the squares that an image is resized to. flip: predict each of them mirrored, too.
-    precision: as in training.
+    """sizes: sides of the squares that an image is resized to. fit: `stretch` the image, or `pad` it, in its own size
+    unless that is larger than the square. flip: predict each square mirrored, too. precision: as in training.
     """
 
     sizes: Annotated[tuple[_Side, ...], Field(min_length=1)] = (256, 320, 480)
+    fit: Literal["stretch", "pad"] = "stretch"
     flip: bool = False
     precision: _Precision = "float32"
 
@@ -267,6 +278,17 @@ class Experiment(_Section):
         return training
 
     @model_validator(mode="after")
+    def _network_fits(self) -> "Experiment":
+        if self.network.backbone == DEEPLAB:
+            if self.taught_by is None:
+                raise ValueError("network.backbone: deeplab_v2 learns from given labels alone: it needs taught_by")
+            return self
+        for key, sides in (("training.crop", [self.training.crop]), ("inference.sizes", self.inference.sizes)):
+            if wrong := [side for side in sides if side % 32]:
+                raise ValueError(f"{key}: {self.network.name} needs a multiple of 32, not {wrong[0]}")
+        return self
+
+    @model_validator(mode="after")
     def _start_layer_exists(self) -> "Experiment":
         spec = BACKBONES.get(self.network.name)
         if spec is not None and self.maps.start_layer is not None and self.maps.start_layer >= spec.depth:
@@ -279,7 +301,7 @@ class Experiment(_Section):
         if self.maps.start_layer is not None:
             return self.maps.start_layer
         by_recipe = self.maps.method in ("getam", "attention_gradient")
-        return self.recipe.first_block(self.network.name) if by_recipe else None
+        return self.recipe.first_block(self.network.name) if by_recipe and self.has_maps else None
 
     def digest(self, *sections: str) -> str:
         """sha256 of some sections. Of a path only its presence counts; the files' content is compared elsewhere."""
@@ -304,6 +326,11 @@ class Experiment(_Section):
             "decoder_width": self.network.decoder_width,
             "weight_standardisation": self.recipe.weight_standardisation,
         }
+
+    @property
+    def has_maps(self) -> bool:
+        """Whether the network has attention, and so activation maps and pseudo labels."""
+        return self.network.backbone != DEEPLAB
 
     def network_modules(self) -> tuple[str, ...]:
         """The modules that are imported by name for the network, for digests of code."""
@@ -342,7 +369,13 @@ class Experiment(_Section):
 
 
 _PATHS = (("data", "dataset"), ("data", "saliency"), ("network", "pretrained"), ("taught_by", "run"))
-_LATER = (("taught_by",), ("training", "steps"), ("training", "scale"))
+_LATER = (
+    ("taught_by",),
+    ("training", "steps"),
+    ("training", "scale"),
+    ("training", "bias_factor"),
+    ("inference", "fit"),
+)
 
 
 def _default(*keys: str) -> Any:

@@ -14,6 +14,11 @@ from getam.constants import IMAGE_MEAN
 _PADDING = torch.tensor(IMAGE_MEAN).mul(255).round().to(torch.uint8)[:, None, None]
 
 
+def mean_colour() -> np.ndarray:
+    """ImageNet's mean colour, uint8 (3,), which images are padded with."""
+    return _PADDING.flatten().numpy()
+
+
 class View(NamedTuple):
     """A square view: image_rgb uint8 (3, S, S), saliency uint8 (S, S), valid bool (S, S), False on the padding.
 

@@ -123,9 +123,8 @@ class Run:
         ids = shard.of(split.ids)
         finished, waiting = _whole_batches(ids, batch, {name for name in ids if f"{name}.npz" in done})
         yield from (folder / f"{name}.npz" for name in finished)
-        yield from predict_files(
-            network, split, waiting, folder, settings.sizes, settings.flip, settings.precision, batch, workers
-        )
+        scales = (settings.sizes, settings.flip, settings.precision)
+        yield from predict_files(network, split, waiting, folder, *scales, batch, workers, settings.fit)
         self._note_end(folder, shard, len(ids))
 
     def _made_from(self, module: str, split: Split, settings: str, batch: int, shard: Shard) -> dict[str, object]:
@@ -275,6 +274,7 @@ class Run:
         from getam.evaluation.labelling import label_files
 
         split = self.dataset.split(split_name)
+        self._check_maps()
         network = self.load_network(device)
         folder = self.pseudo_labels(split_name)
         made_from = self._made_from("getam.evaluation.labelling", split, training_digest(self.experiment), batch, shard)
@@ -294,11 +294,17 @@ class Run:
         from getam.evaluation.map_scores import score_maps, write_map_scores
 
         split = self.dataset.split(split_name)
+        self._check_maps()
         check_images(split)
         network = self.load_network(device)
         scores = score_maps(network, split, self.dataset.classes, self.experiment, batch, workers)
         write_map_scores(self.folder / split_name, scores)
         return scores
+
+    def _check_maps(self) -> None:
+        if not self.experiment.has_maps:
+            network = self.experiment.network.name
+            raise ValueError(f"{self.folder}: {network} has no activation maps, and so no pseudo labels")
 
     def pseudo_labels(self, split_name: str) -> Path:
         """The folder that `label` writes to."""

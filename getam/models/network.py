@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from getam.config.backbone_specs import TIMM, backbone_spec, module_of
+from getam.config.backbone_specs import DEEPLAB, TIMM, backbone_spec, module_of
 from getam.models.backbones import TAP_STRIDES, Backbone, WeightStandardisation
 from getam.models.classifiers import ClassTokenClassifier, PooledClassifier
 from getam.models.decoder import Decoder, Reassemble, SqueezeExcite, double
@@ -99,11 +99,12 @@ def build_model(
     decoder_width: int = 256,
     weight_standardisation: WeightStandardisation = "released",
 ) -> SegmentationNetwork:
-    """Build the network of the paper on one of its backbones, or on another one.
+    """Build the network of the paper on one of its backbones, or on another one; or DeepLab v2.
 
     Args:
         backbone: a key of `getam.config.backbone_specs.BACKBONES`: vitb_hybrid, vitb, deit, deit_distilled, vit_tiny or
-            vit_micro_hybrid; or `timm:NAME`, a vision transformer of timm with a class token.
+            vit_micro_hybrid; or `timm:NAME`, a vision transformer of timm with a class token. `deeplab_v2` is a network
+            of its own (`getam.models.deeplab`), for which the keyword arguments have no effect.
         num_classes: foreground classes C (VOC 20, COCO 80).
         pretrained: False for random weights, True for timm's ImageNet weights (a download), or the path of a
             safetensors or pth file of the timm model.
@@ -127,6 +128,8 @@ def build_model(
         raise ValueError(f"classifier: expected 'pooled' or 'class_token', got {classifier!r}")
     if weight_standardisation not in ("released", "paper"):
         raise ValueError(f"weight_standardisation: expected 'released' or 'paper', got {weight_standardisation!r}")
+    if backbone == DEEPLAB:
+        return import_module(module).DeepLabV2(num_classes, pretrained)
     if module is not None:
         made = import_module(module).TimmBackbone(backbone.removeprefix(TIMM), pretrained)
         return SegmentationNetwork(made, num_classes, classifier, decoder_width)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from getam.config.experiment import Experiment
@@ -39,7 +40,8 @@ class LabelledBatch(NamedTuple):
 class SupervisedPhase(nn.Module):
     """The cross entropy with the given labels; for GETAM's own network also the classification loss.
 
-    The latter trains the classifier, so that the network has activation maps like any other.
+    The latter trains the classifier, so that the network has activation maps like any other. DeepLab v2 has a cross
+    entropy for each of its scales and for their maximum, on the grid of the logits; the sum is the loss.
     """
 
     def __init__(self, network: nn.Module, experiment: Experiment):
@@ -51,6 +53,8 @@ class SupervisedPhase(nn.Module):
         """`images` is `batch.network_input`."""
         split = self._training.split_cross_entropy
         with autocast(images.device, self._training.precision):
+            if hasattr(self.network, "scales"):
+                return self._of_scales([at_least_float32(logits) for logits in self.network.scales(images)], batch)
             class_logits, seg_logits = self.network(images)
         seg_logits = at_least_float32(seg_logits)
         losses = {
@@ -58,6 +62,21 @@ class SupervisedPhase(nn.Module):
             "cross_entropy": cross_entropy_loss(seg_logits, batch.pixels, split),
         }
         return StepOutput(losses, pixels=batch.pixels, seg_logits=seg_logits.detach())
+
+    def _of_scales(self, scales: list[Tensor], batch: LabelledBatch) -> StepOutput:
+        split = self._training.split_cross_entropy
+        losses = [cross_entropy_loss(logits, shrunk(batch.pixels, logits.shape[-2:]), split) for logits in scales]
+        seg_logits = F.interpolate(scales[-1].detach(), batch.pixels.shape[-2:], mode="bilinear", align_corners=True)
+        return StepOutput({"cross_entropy": sum(losses)}, pixels=batch.pixels, seg_logits=seg_logits)
+
+
+def shrunk(labels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Labels (B, H, W) at the positions of logits (h, w), corners on corners: every 8th pixel of 321 for 41."""
+    rows, columns = (
+        torch.linspace(0, whole - 1, part, device=labels.device, dtype=torch.float64).round().long()
+        for whole, part in zip(labels.shape[-2:], size, strict=True)
+    )
+    return labels[:, rows][:, :, columns]
 
 
 class SupervisedTraining:
@@ -77,12 +96,12 @@ class SupervisedTraining:
         self.images = LabelledImages(split, folder, training.crop, experiment.seed, training.scale)
 
     def prepare(self, network: nn.Module, device: torch.device) -> None:
-        """Applies the settings channels_last and compile; no attention is recorded, so that all may be compiled."""
+        """Applies the settings channels_last and compile, the latter to the backbone: no attention is recorded."""
         settings = self._experiment.training
         if settings.channels_last:
             network.to(memory_format=torch.channels_last)
         if compiles(settings, device):
-            network.compile()
+            network.backbone.compile()
 
     def batch(self, device: torch.device, loaded: Mapping[str, Tensor]) -> LabelledBatch:
         """A batch of the loader, copied to the device without waiting."""

@@ -107,6 +107,9 @@ def check_teacher(name: str, config: Config) -> None:
         own, teacher = settings_of(name, config), settings_of(seen[1], config)
         if own["data"]["dataset"] != teacher["data"]["dataset"]:
             raise ValueError(f"{where}: {seen[1]} has another data set, {teacher['data']['dataset']}")
+        labels = own["taught_by"].get("labels", "pseudo_labels")
+        if labels == "pseudo_labels" and not load_experiment(teacher).has_maps:
+            raise ValueError(f"{where}: {seen[1]} has no activation maps, and so no pseudo labels; take its masks")
 
 
 def _entry_and_seed(run: str, config: Config) -> tuple[str, int | None]:

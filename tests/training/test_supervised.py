@@ -97,6 +97,34 @@ def test_the_losses_are_those_of_plain_float64(supervised):
     assert losses["classification"].item() == pytest.approx(classes.item(), rel=1e-9)
 
 
+def test_deeplab_has_a_loss_for_each_scale_and_for_the_maximum(supervised):
+    supervised["network"] = {"backbone": "deeplab_v2", "pretrained": False}
+    supervised["training"] |= {"split_cross_entropy": False, "crop": 65}
+    experiment, chance = load_experiment(supervised), torch.Generator().manual_seed(0)
+    network = build_model(num_classes=5, pretrained=False, **experiment.network_arguments()).eval().double()
+    pixels = torch.randint(0, 6, (2, 65, 65), generator=chance).byte()
+    pixels[:, :20] = 255
+    batch = LabelledBatch(
+        torch.randint(0, 256, (2, 3, 65, 65), generator=chance).byte(),
+        pixels,
+        torch.ones(2, 65, 65, dtype=torch.bool),
+        torch.ones(2, 5),
+    )
+    images = batch.network_input.double()
+    with torch.no_grad():
+        output, scales = SupervisedPhase(network, experiment)(images, batch), network.scales(images)
+    # Logits of the scales are 8, 10.67 and 16 pixels apart, those of the maximum 8.
+    positions = [np.rint(np.linspace(0, 64, n)).astype(int) for n in (9, 7, 5, 9)]
+    expected = sum(
+        F.cross_entropy(logits, pixels.long()[:, rows][:, :, rows], ignore_index=255).item()
+        for logits, rows in zip(scales, positions, strict=True)
+    )
+    assert positions[0].tolist() == list(range(0, 65, 8))
+    assert output.losses.keys() == {"cross_entropy"}
+    assert output.total.item() == pytest.approx(expected, rel=1e-6)
+    assert output.seg_logits.shape == (2, 6, 65, 65)
+
+
 def test_the_rate_falls_without_the_factors_of_the_phases(supervised):
     training = load_experiment(supervised).training
     rates = [learning_rate(training, step, 15) for step in range(15)]

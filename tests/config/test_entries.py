@@ -50,7 +50,8 @@ def test_seeds(config):
 def test_a_first_phase_is_found_by_its_name(config):
     """A cluster job is given only the path of its output."""
     runs = [f"{name}-seed7" for name in config["experiments"] if "checkpoint" not in entry_of(name, config)]
-    phases = {run: first_phase_of_run(run, config) for run in runs}
+    phases = {run: phase for run in runs if (phase := first_phase_of_run(run, config))}
+    assert set(runs) - set(phases) == {"voc_multistage-seed7", "voc_multistage_masks-seed7"}
     for run, phase in phases.items():
         found, own = (load_experiment(s) for s in (settings_of_first_phase(phase, config), settings_of(run, config)))
         assert first_phase_of(found) == first_phase_of(own)
@@ -93,6 +94,13 @@ def test_wrong_teachers(config):
         ValueError, match="taught_by.run: coco_vitb_hybrid has another data set, resources/datasets/coco"
     ):
         check_teacher("pupil", config)
+    config["experiments"]["pupil"]["taught_by"] = {"run": "voc_multistage"}
+    with pytest.raises(
+        ValueError, match="voc_multistage has no activation maps, and so no pseudo labels; take its masks"
+    ):
+        check_teacher("pupil", config)
+    config["experiments"]["pupil"]["taught_by"]["labels"] = "masks"
+    check_teacher("pupil", config)
     config["experiments"]["pupil"]["taught_by"] = {"run": "other"}
     config["experiments"]["other"] = {"extends": "voc_vitb", "taught_by": {"run": "pupil"}}
     with pytest.raises(ValueError, match="taught_by.run: pupil is taught by other is taught by pupil"):

@@ -16,6 +16,7 @@ from safetensors import safe_open
 
 from getam import (
     activation_maps,
+    build_model,
     complete_labels,
     dense_crf,
     load_experiment,
@@ -26,9 +27,11 @@ from getam import (
     refine_maps,
 )
 from getam.cli.command import main
+from getam.config.experiment_file import write_experiment
 from getam.data.images import read_image, read_mask
 from getam.evaluation.probabilities import read_probabilities
 from getam.evaluation.run import Run, Shard
+from getam.models.saving import save_network
 from getam.training.launch import train
 
 
@@ -325,6 +328,21 @@ def test_submission(run, tmp_path):
         command(step, run, "--split", "test")
     command("submit", run, "--output", tmp_path / "voc.tar.gz")
     assert (tmp_path / "voc.tar.gz").stat().st_size > 500
+
+
+def test_deeplab_has_no_maps(small_experiment, tmp_path, capsys):
+    """Said in one line before anything runs, and of a weight file by `explain`."""
+    settings = {**small_experiment, "taught_by": "truth", "network": {"backbone": "deeplab_v2", "pretrained": False}}
+    write_experiment(tmp_path, load_experiment(settings))
+    for verb in ("label", "maps"):
+        assert main([verb, str(tmp_path), "--split", "val", "--device", "cpu"]) == 1
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line == f"getam: error: {tmp_path}: deeplab_v2 has no activation maps, and so no pseudo labels"
+    path, split = tmp_path / "weights.safetensors", Run(tmp_path).dataset.split("val")
+    save_network(path, build_model("deeplab_v2", 5), Run(tmp_path).dataset.classes, {}, backbone="deeplab_v2")
+    assert main(["explain", str(split.image(split.ids[0])), "--checkpoint", str(path), "--device", "cpu"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "DeepLabV2: activation maps need a SegmentationNetwork or a timm vision transformer" in line
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,16 @@ def test_truth_from_settings_to_weights(supervised, tmp_path):
     assert network(torch.zeros(1, 3, 32, 32))[1].shape == (1, len(classes) + 1, 32, 32)
 
 
+@pytest.mark.parametrize("backbone", ["vit_micro_hybrid", "deeplab_v2"])
+def test_in_the_forms_for_speed(supervised, tmp_path, backbone):
+    """bfloat16, channels_last and the fused optimiser; nothing is compiled on this machine."""
+    supervised["network"] |= {"backbone": backbone}
+    supervised["training"] |= {"speed": "fast", "compile": False, "steps": 2}
+    train(load_experiment(supervised), tmp_path, workers=0)
+    network, _ = load_network(tmp_path / "weights.safetensors")
+    assert all(value.isfinite().all() for value in network.state_dict().values())
+
+
 def test_an_interrupted_run_goes_on_bit_for_bit(supervised, tmp_path, monkeypatch):
     experiment, (whole, parts) = load_experiment(supervised), (tmp_path / "whole", tmp_path / "parts")
     train(experiment, whole, workers=0)

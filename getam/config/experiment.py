@@ -81,7 +81,7 @@ _FAST = {"precision": "bfloat16", "channels_last": True, "compile": "possible", 
 
 
 class Training(_Section):
-    """Two phases (docs/method.md section 5): classification alone, then all losses.
+    """Two phases (docs/explanation/method.md section 5): classification alone, then all losses.
 
     crop: side of the random views. batch: images of one step, of all processes together.
     epochs: of both phases; classification: fraction of the steps that belong to the first phase.

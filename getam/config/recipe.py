@@ -1,4 +1,4 @@
-"""The settings in which the released code and the paper differ (docs/method.md section 8)."""
+"""The settings in which the released code and the paper differ (docs/explanation/method.md section 8)."""
 
 import sys
 from dataclasses import dataclass, fields, replace
@@ -22,7 +22,8 @@ class Recipe:
         saliency_target: background everywhere except on mined pixels, or 1 - saliency.
         mining_conflict: a pixel mined for two classes gets the class of lower index, or becomes 255.
         start_layer: maps are summed from block 6 for every backbone, or from 6 for the hybrid and 0 for the others.
-        heads: the product of two means over the heads, or the heads averaged first (docs/method.md section 2).
+        heads: the product of two means over the heads, or the heads averaged first
+            (docs/explanation/method.md section 2).
         padding: the padded border counts as pixels, or is left out of maps, labels, quantile and losses.
         weight_standardisation: of the hybrid: (w - mean) / (std + 1e-5), or timm's.
 

@@ -1,4 +1,4 @@
-"""Scores from one confusion matrix over a whole data set (docs/method.md section 6)."""
+"""Scores from one confusion matrix over a whole data set (docs/explanation/method.md section 6)."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Multi-scale prediction (docs/method.md section 6)."""
+"""Multi-scale prediction (docs/explanation/method.md section 6)."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice

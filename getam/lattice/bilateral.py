@@ -1,4 +1,4 @@
-"""The bilateral filter of the dense energy, on the permutohedral lattice (docs/method.md section 4).
+"""The bilateral filter of the dense energy, on the permutohedral lattice (docs/explanation/method.md section 4).
 
 `torch.ops.getam.bilateral_filter` is the operator: C++ (getam_lattice) for tensors on the CPU, Triton kernels or torch
 operations (getam/lattice/forms.py) for those on a CUDA device.

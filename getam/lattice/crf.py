@@ -1,4 +1,4 @@
-"""Mean-field inference of the dense CRF (Kraehenbuehl and Koltun 2011; docs/method.md section 6)."""
+"""Mean-field inference of the dense CRF (Kraehenbuehl and Koltun 2011; docs/explanation/method.md section 6)."""
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor

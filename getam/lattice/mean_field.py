@@ -1,5 +1,5 @@
 """Mean-field inference as a layer of a network, which is trained with it (Zheng et al., Conditional Random Fields as
-Recurrent Neural Networks, 2015). The model is that of `dense_crf` (docs/method.md section 6)."""
+Recurrent Neural Networks, 2015). The model is that of `dense_crf` (docs/explanation/method.md section 6)."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,6 @@
-"""GETAM and the activation maps it is compared with (docs/method.md section 2; the paper's equation 2 and Table 1).
+"""GETAM and the activation maps it is compared with.
+
+docs/explanation/method.md, section 2; the paper's equation 2 and Table 1.
 
 With A = softmax(scale q k^T) of a block's head, Y = A V its output, S the score of a class and G = dS/dA, the class
 token's row is all that a map needs: a(j) = A[0, j] and g(j) = G[0, j] = (dS/dY[0]) . v_j over the patch tokens j. So

@@ -1,4 +1,4 @@
-"""The losses of the joint phase (docs/method.md section 4)."""
+"""The losses of the joint phase (docs/explanation/method.md section 4)."""
 
 import torch
 import torch.nn.functional as F

@@ -1,6 +1,6 @@
 """PAMR, pixel-adaptive mask refinement (Araslanov and Roth, CVPR 2020), and the scaling of maps.
 
-docs/method.md, sections 2 and 3.
+docs/explanation/method.md, sections 2 and 3.
 """
 
 from collections.abc import Iterator

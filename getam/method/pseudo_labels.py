@@ -1,4 +1,7 @@
-"""Activation-aware label completion: pseudo labels from maps, saliency and image labels (docs/method.md section 3)."""
+"""Activation-aware label completion: pseudo labels from maps, saliency and image labels.
+
+docs/explanation/method.md, section 3.
+"""
 
 from typing import NamedTuple
 
@@ -70,7 +73,7 @@ def saliency_target(saliency: Tensor, mined: Tensor, recipe: Recipe) -> Tensor:
     """Target of the background probability, 0 or 1, float32 (B, H, W).
 
     `paper`: 1 where not salient. `released`: 1 except on mined pixels, because the released code overwrites the
-    saliency map before using it (docs/method.md section 4).
+    saliency map before using it (docs/explanation/method.md section 4).
 
     Args:
         saliency: (B, H, W), above 0 is salient.

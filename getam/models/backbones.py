@@ -77,10 +77,10 @@ class Features(NamedTuple):
 
 
 class Backbone(nn.Module):
-    """A timm vision transformer that takes any image size and returns its tapped features (docs/method.md section 1).
+    """A timm vision transformer that takes any image size and returns its tapped features.
 
-    The position embedding is resized bilinearly at every forward from its stored square grid; that of the prefix tokens
-    stays as it is.
+    docs/explanation/method.md, section 1. The position embedding is resized bilinearly at every forward from its stored
+    square grid; that of the prefix tokens stays as it is.
     """
 
     def __init__(self, spec: BackboneSpec, pretrained: bool, weight_standardisation: WeightStandardisation):

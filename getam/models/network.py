@@ -1,4 +1,7 @@
-"""The segmentation network: a transformer, the DPT decoder on its taps, and two heads (docs/method.md section 1)."""
+"""The segmentation network: a transformer, the DPT decoder on its taps, and two heads.
+
+docs/explanation/method.md, section 1.
+"""
 
 from pathlib import Path
 from typing import Literal

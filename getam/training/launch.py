@@ -1,4 +1,4 @@
-"""Trains one experiment, from its settings to weights.safetensors (docs/method.md section 5).
+"""Trains one experiment, from its settings to weights.safetensors (docs/explanation/method.md section 5).
 
 The random numbers of a step (dropout, views, order) depend on the seed and the step alone, so that a run resumed from
 a checkpoint ends with the bits of an uninterrupted one (on the CPU).

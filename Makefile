@@ -2,7 +2,7 @@
 # make lint: style                         make lock: renew the pins           make sanitize: memory errors of the lattice
 # make audit: known vulnerabilities        make image: the container           make shell: a shell in it
 # make check: a few seconds of its code    make sif: the container for Apptainer
-# make schemas: the JSON schema of an experiment
+# make schemas: the JSON schema of an experiment   make reference: the generated pages of docs/reference
 # make wheel: getam-lattice, the lattice and the dense CRF alone, into build/wheels
 PYTHON ?= python3
 # locked: torch by its hash, on Linux with CUDA; any: the build that pip is configured for (envs/install.sh).
@@ -18,7 +18,7 @@ IMAGE ?= getam
 GPUS ?= --gpus all
 IMAGE_ARGUMENTS ?=
 
-.PHONY: setup demo test test-slow lint sanitize schemas wheel audit image check shell sif lock clean
+.PHONY: setup demo test test-slow lint sanitize schemas reference wheel audit image check shell sif lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -72,6 +72,10 @@ sanitize: setup
 # The JSON schema that checks the workflow's configuration, generated from the settings.
 schemas: setup
 	$(BIN)/python -m getam.config.schema > workflow/schemas/experiment.schema.yaml
+
+# docs/reference/{settings,command-line,targets,api}.md, from the code; tests/docs fails while they are not current.
+reference: setup
+	$(BIN)/python -m docs.generate
 
 # One wheel for every Python. auditwheel shows and names the oldest Linux that it runs on, which its compiler decides by its
 # C++ library; .github/workflows/wheels.yml builds in manylinux images.

@@ -32,6 +32,9 @@ class Recipe:
         background_power: alpha of the background score (1 - max_c M_c)^alpha.
         mining_quantile: position, among a map's positive values, above which a pixel is mined (VOC 0.9, COCO 0.95).
         opening: side of the box of the morphological opening, in pixels; 0 for none.
+
+    >>> Recipe(opening=0).first_block("vitb_hybrid")
+    6
     """
 
     optimiser: Side = "released"

@@ -36,6 +36,11 @@ class MeanField(nn.Module):
 
     Raises:
         ValueError: settings that do not fit, or, when it is called, shapes that do not.
+
+    >>> layer = MeanField(iterations=2, labels=3)
+    >>> marginals = layer(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8))
+    >>> marginals.sum(1).mean().round(decimals=4).item()
+    1.0
     """
 
     def __init__(

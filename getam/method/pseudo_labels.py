@@ -50,6 +50,13 @@ def complete_labels(
     Raises:
         ValueError: shapes that do not fit.
         TypeError: `recipe` is not a `Recipe`.
+
+    >>> maps = torch.tensor([[[[0.9, 0.0], [0.2, 0.8]]]])  # one class, 2 x 2 pixels
+    >>> saliency = torch.tensor([[[1, 1], [0, 1]]])
+    >>> labels, mined = complete_labels(maps, saliency, torch.ones(1, 1), load_recipe("paper", opening=0))
+    >>> labels
+    tensor([[[  1, 255],
+             [  0,   1]]], dtype=torch.uint8)
     """
     if not isinstance(recipe, Recipe):
         raise TypeError(f"recipe: expected a Recipe, as load_recipe returns it, got {recipe!r}")
@@ -81,6 +88,12 @@ def saliency_target(saliency: Tensor, mined: Tensor, recipe: Recipe) -> Tensor:
 
     Raises:
         ValueError: shapes that differ.
+
+    >>> saliency, mined = torch.tensor([[[1, 0, 0]]]), torch.tensor([[[False, False, True]]])
+    >>> saliency_target(saliency, mined, load_recipe("paper"))
+    tensor([[[0., 1., 1.]]])
+    >>> saliency_target(saliency, mined, load_recipe("released"))
+    tensor([[[1., 1., 0.]]])
     """
     if saliency.shape != mined.shape:
         raise ValueError(f"saliency {tuple(saliency.shape)} and mined {tuple(mined.shape)} differ in shape")

@@ -55,6 +55,12 @@ def train(
         NotFinite: a loss became NaN or infinite; the state before that step is saved.
         Interrupted: by SIGTERM or Ctrl-C; the state is saved.
         MemoryError: names the settings to lower.
+
+    >>> weights = train(experiment, folder, device="cpu", workers=0)  # experiment: as load_experiment returns it
+    >>> weights.name
+    'weights.safetensors'
+    >>> (folder / "history.csv").is_file()
+    True
     """
     return _train(experiment, folder, device, workers, WEIGHTS, first_phase, again)
 

@@ -7,7 +7,10 @@ GENERATED = "<!-- Written by `make reference` from the code; edit the code, not 
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; cells are one line each, and their pipes are escaped."""
+    """A table; cells are one line each, and their pipes are escaped. A column without content is left out."""
+    rows = [list(row) for row in rows]
+    kept = [i for i in range(len(columns)) if not rows or any(row[i] for row in rows)]
+    columns, rows = [columns[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"

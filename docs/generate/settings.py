@@ -162,14 +162,13 @@ def _recipe_text() -> str:
 
 def _recipe_rows() -> list[tuple[str, str, str, str]]:
     docstring = parse(inspect.getdoc(Recipe))
-    found = dict(docstring.sections["Attributes"])
-    found |= meanings(docstring.text, [field.name for field in fields(Recipe)])
+    found = docstring.sections["Attributes"]
     return [
         (
             code(field.name),
             ", ".join(map(code, PRESETS)) if isinstance(field.default, str) else "number",
             code(_plain(field.default if field.default is not MISSING else None)).replace('"', ""),
-            prose(found[field.name]),
+            prose(found[field.name].rstrip(".")),
         )
         for field in fields(Recipe)
     ]

@@ -14,7 +14,7 @@ Side = Literal["released", "paper"]
 class Recipe:
     """The settings in which the authors' released code and their paper differ, and those of label completion.
 
-    The first seven are `released` or `paper`:
+    The first seven are `released` or `paper`; the others are the same in both.
 
     Attributes:
         optimiser: SGD with momentum 5e-4 and no weight decay (the released code passes the weight decay where SGD
@@ -26,9 +26,6 @@ class Recipe:
             (docs/explanation/method.md section 2).
         padding: the padded border counts as pixels, or is left out of maps, labels, quantile and losses.
         weight_standardisation: of the hybrid: (w - mean) / (std + 1e-5), or timm's.
-
-    The others are the same in both:
-
         background_power: alpha of the background score (1 - max_c M_c)^alpha.
         mining_quantile: position, among a map's positive values, above which a pixel is mined (VOC 0.9, COCO 0.95).
         opening: side of the box of the morphological opening, in pixels; 0 for none.

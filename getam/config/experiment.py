@@ -12,41 +12,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from getam.config.backbone_specs import BACKBONES, DEEPLAB, TIMM, module_of
 from getam.config.choices import DILATIONS, FUSIONS, ITERATIONS, METHODS
 from getam.config.recipe import Recipe, load_recipe
+from getam.config.training import ONE_PHASE, Positive, Precision, Section, Side, Training, Whole
 from getam.lattice.settings import CrfSettings
-
-_Whole = Annotated[int, Field(ge=1)]
-_Positive = Annotated[float, Field(gt=0)]
-_Fraction = Annotated[float, Field(ge=0, le=1)]
-_Precision = Literal["float32", "tf32", "bfloat16"]
-
-
-def _side(value: int) -> int:
-    if value % 32 not in (0, 1):
-        raise PydanticCustomError("side", "Input should be a multiple of 32")
-    return value
-
-
-_Side = Annotated[int, Field(ge=32), AfterValidator(_side)]
-
 
 SUPERVISED = "getam.training.supervised"
 # A run's masks of images whose classes are known, below the folder of the split.
 KNOWN_CLASSES = "masks_known_classes"
 
 
-class _Section(BaseModel):
-    """Immutable settings; unknown keys and values of another type are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class Data(_Section):
+class Data(Section):
     """The training images.
 
     dataset: folder that `getam prepare` has written.
@@ -59,7 +38,7 @@ class Data(_Section):
     saliency: Path | None
 
 
-class Teacher(_Section):
+class Teacher(Section):
     """Labels that another run has made for the training images.
 
     run: its folder; in the workflow's configuration its name.
@@ -75,19 +54,19 @@ class Teacher(_Section):
         return KNOWN_CLASSES if self.labels == "masks" else self.labels
 
 
-class TimmBackbone(_Section):
+class TimmBackbone(Section):
     """timm: name of a vision transformer of timm with a class token."""
 
     timm: Annotated[str, Field(pattern=r"^[\w.-]+$")]
 
 
-class Network(_Section):
+class Network(Section):
     """Arguments of `build_model`; `{timm: NAME}` is its `timm:NAME`."""
 
     backbone: Literal[(*BACKBONES, DEEPLAB)] | TimmBackbone
     pretrained: bool | Path = True
     classifier: Literal["pooled", "class_token"] = "pooled"
-    decoder_width: _Whole = 256
+    decoder_width: Whole = 256
 
     @property
     def name(self) -> str:
@@ -95,9 +74,11 @@ class Network(_Section):
         return f"{TIMM}{self.backbone.timm}" if isinstance(self.backbone, TimmBackbone) else self.backbone
 
 
-class Maps(_Section):
-    """Arguments of `activation_maps` and `refine_maps`; start_layer null: the recipe's.
+class Maps(Section):
+    """Arguments of `activation_maps` and `refine_maps`.
 
+    method: the formula of the maps (docs/explanation/method.md section 2).
+    start_layer: first block whose map is summed; null: the recipe's.
     labels: pseudo labels come from label completion, or from CRFs as in RRM (the paper's Table 2).
     """
 
@@ -105,109 +86,28 @@ class Maps(_Section):
     start_layer: Annotated[int, Field(ge=0)] | None = None
     fusion: Literal[FUSIONS] = "sum"
     iterations: Annotated[int, Field(ge=0)] = ITERATIONS
-    dilations: Annotated[tuple[_Whole, ...], Field(min_length=1)] = DILATIONS
+    dilations: Annotated[tuple[Whole, ...], Field(min_length=1)] = DILATIONS
     labels: Literal["completion", "crf"] = "completion"
 
 
-class DenseEnergy(_Section):
-    """Arguments of `DenseEnergyLoss`; weight 0 leaves the loss out."""
-
-    weight: Annotated[float, Field(ge=0)] = 1e-7
-    sigma_rgb: _Positive = 15.0
-    sigma_xy: _Positive = 100.0
-    scale: Annotated[float, Field(gt=0, le=1)] = 0.5
-
-
-_FAST = {"precision": "bfloat16", "channels_last": True, "compile": "possible", "fused_optimiser": True}
-
-
-class Training(_Section):
-    """Two phases (docs/method.md section 5): classification alone, then all losses.
-
-    crop: side of the random views. batch: images of one step, of all processes together.
-    epochs: of both phases; steps: the same as a number of steps, which overrides epochs. classification: fraction of
-        the steps that belong to the first phase.
-    scale: only with given labels (`taught_by`): random factors of an image's own size, from the first to the second;
-        null: its long side is about the crop's.
-    optimiser: `sgd` with the recipe's momentum and weight decay, or `adamw` with `weight_decay`.
-    rate: initial learning rate; it falls as (1 - step / steps)^power, is multiplied by `joint_factor` in the joint
-        phase, and rises linearly over the first `warmup` steps. Parameters outside the backbone, which start from
-        random weights, have `head_factor` times this rate, and their biases `bias_factor` times that.
-    split_cross_entropy: one mean over the background and one over the classes (VOC), or one mean over both (COCO).
-    speed: a word for the next four settings: `exact` is their defaults, `fast` is bfloat16, channels_last, compile
-        `possible`, and fused_optimiser. Settings given beside it count. Only the four are kept.
-    precision: `float32`, `tf32` (products of TensorFloat-32) or `bfloat16` (autocast).
-    channels_last, compile, fused_optimiser: faster on a GPU; results differ by rounding. compile `possible`: on a GPU
-        with Triton and a C compiler.
+class Inference(Section):
+    """sizes: sides of the squares that an image is resized to, as for `training.crop`. fit: `stretch` the image, or
+    `pad` it, in its own size unless that is larger than the square. flip: predict each square mirrored, too.
+    precision: as in training.
     """
 
-    crop: _Side = 256
-    batch: _Whole = 4
-    epochs: _Whole = 20
-    steps: _Whole | None = None
-    # Not strict: after a validator before it, a value is no longer JSON, whose lists are accepted for tuples.
-    scale: Annotated[tuple[_Positive, _Positive], Field(strict=False)] | None = None
-    classification: _Fraction = 0.5
-    optimiser: Literal["sgd", "adamw"] = "sgd"
-    rate: _Positive = 0.04
-    power: Annotated[float, Field(ge=0)] = 0.9
-    joint_factor: _Positive = 0.1
-    head_factor: _Positive = 1.0
-    bias_factor: _Positive = 1.0
-    warmup: Annotated[int, Field(ge=0)] = 0
-    weight_decay: Annotated[float, Field(ge=0)] | None = None
-    split_cross_entropy: bool = True
-    dense_energy: DenseEnergy = DenseEnergy()
-    speed: Annotated[Literal["exact", "fast"] | None, Field(exclude=True)] = None
-    precision: _Precision = "float32"
-    channels_last: bool = False
-    compile: bool | Literal["possible"] = False
-    fused_optimiser: bool = False
-
-    @model_validator(mode="before")
-    @classmethod
-    def _settings_of_speed(cls, value: Any) -> Any:
-        if isinstance(value, Mapping) and value.get("speed") in ("exact", "fast"):
-            chosen = _FAST if value["speed"] == "fast" else {}
-            return {**chosen, **{key: given for key, given in value.items() if key != "speed"}}
-        return value
-
-    @field_validator("scale")
-    @classmethod
-    def _scale_ascends(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
-        if value is not None and value[0] > value[1]:
-            raise ValueError(f"training.scale: expected the smaller factor first, not {list(value)}")
-        return value
-
-    @model_validator(mode="after")
-    def _weight_decay_fits(self) -> "Training":
-        if self.optimiser == "sgd" and self.weight_decay is not None:
-            raise ValueError("weight_decay is for adamw; that of sgd is set by the recipe (recipe.optimiser)")
-        if self.optimiser == "adamw" and self.weight_decay is None:
-            raise ValueError("weight_decay: adamw needs one, such as 0.01")
-        return self
-
-
-_ONE_PHASE = {"classification": 0.0, "joint_factor": 1.0, "dense_energy": DenseEnergy(weight=0.0)}
-
-
-class Inference(_Section):
-    """sizes: sides of the squares that an image is resized to. fit: `stretch` the image, or `pad` it, in its own size
-    unless that is larger than the square. flip: predict each square mirrored, too. precision: as in training.
-    """
-
-    sizes: Annotated[tuple[_Side, ...], Field(min_length=1)] = (256, 320, 480)
+    sizes: Annotated[tuple[Side, ...], Field(min_length=1)] = (256, 320, 480)
     fit: Literal["stretch", "pad"] = "stretch"
     flip: bool = False
-    precision: _Precision = "float32"
+    precision: Precision = "float32"
 
 
-class Crf(_Section):
+class Crf(Section):
     """Arguments of `dense_crf` on the test images, and `bgr`; see `CrfSettings`."""
 
     iterations: Annotated[int, Field(ge=0)] = CrfSettings.iterations
-    gaussian: tuple[_Positive, _Positive] = CrfSettings.gaussian
-    bilateral: tuple[_Positive, _Positive, _Positive] = CrfSettings.bilateral
+    gaussian: tuple[Positive, Positive] = CrfSettings.gaussian
+    bilateral: tuple[Positive, Positive, Positive] = CrfSettings.bilateral
     backend: Literal["lattice", "pydensecrf"] = "lattice"
     negligible: Annotated[float, Field(ge=0, lt=1)] = CrfSettings.negligible
     bgr: bool = CrfSettings.bgr
@@ -217,21 +117,23 @@ class Crf(_Section):
         return CrfSettings(**self.model_dump())
 
 
-class Monitoring(_Section):
+class Monitoring(Section):
     """How often training reports and saves; no result depends on it.
 
     history: steps between two rows of history.csv. sheet: steps between two picture sheets, 0 for none.
     checkpoint_minutes: minutes between two checkpoints.
     """
 
-    history: _Whole = 50
+    history: Whole = 50
     sheet: Annotated[int, Field(ge=0)] = 1000
-    checkpoint_minutes: _Positive = 10.0
+    checkpoint_minutes: Positive = 10.0
 
 
-class Experiment(_Section):
+class Experiment(Section):
     """An experiment; see `load_experiment`. `recipe` is a preset's name, or a mapping with overrides of a preset.
 
+    name: letters, digits, `_`, `.` and `-`; messages and tables use it.
+    seed: of every random choice: initial weights, order, views, dropout.
     taught_by: null: the network learns from image-level labels, and makes its own pseudo labels. A teacher, or `truth`,
         the data set's masks: it learns from given labels, in one phase. `classification`, `joint_factor` and
         `dense_energy` of `training` then have no effect, and are 0, 1 and without weight.
@@ -272,7 +174,7 @@ class Experiment(_Section):
     @classmethod
     def _phases_fit(cls, training: Training, others: ValidationInfo) -> Training:
         if others.data.get("taught_by") is not None:
-            return training.model_copy(update=_ONE_PHASE)
+            return training.model_copy(update=ONE_PHASE)
         if training.scale is not None:
             raise ValueError("training.scale is for given labels: it needs taught_by")
         return training

@@ -8,8 +8,9 @@ the same weights, bit for bit, as if it had trained both phases itself.
 import hashlib
 
 from getam.config.backbone_specs import BACKBONES
-from getam.config.experiment import Crf, Experiment, Inference, Maps, Training, training_digest
+from getam.config.experiment import Crf, Experiment, Inference, Maps, training_digest
 from getam.config.recipe import Recipe
+from getam.config.training import Training
 
 # The file of the state after the first phase, in a folder with history.csv and provenance.json.
 FIRST_PHASE = "first_phase.pt"

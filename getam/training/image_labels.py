@@ -1,4 +1,4 @@
-"""Training from image-level labels: the classification phase, then the joint phase (docs/method.md section 5)."""
+"""Training from image-level labels: the classification phase, then the joint phase (section 5 of the method)."""
 
 from collections.abc import Iterator, Mapping
 

@@ -1,4 +1,4 @@
-"""Trains one experiment, from its settings to weights.safetensors (docs/method.md section 5).
+"""Trains one experiment, from its settings to weights.safetensors (docs/explanation/method.md section 5).
 
 The random numbers of a step (dropout, views, order) depend on the seed and the step alone, so that a run resumed from
 a checkpoint ends with the bits of an uninterrupted one (on the CPU).
@@ -11,9 +11,10 @@ from pathlib import Path
 
 import torch
 
-from getam.config.experiment import WEIGHTS, Experiment, Training, training_digest
+from getam.config.experiment import WEIGHTS, Experiment, training_digest
 from getam.config.experiment_file import write_experiment
 from getam.config.first_phase import FIRST_PHASE, first_phase_of
+from getam.config.training import Training
 from getam.data.dataset import DataSet, Split, open_dataset
 from getam.data.digests import labels_digest, training_data_digests
 from getam.models.runtime import tf32_allowed
@@ -55,6 +56,12 @@ def train(
         NotFinite: a loss became NaN or infinite; the state before that step is saved.
         Interrupted: by SIGTERM or Ctrl-C; the state is saved.
         MemoryError: names the settings to lower.
+
+    >>> weights = train(experiment, folder, device="cpu", workers=0)  # experiment: as load_experiment returns it
+    >>> weights.name
+    'weights.safetensors'
+    >>> (folder / "history.csv").is_file()
+    True
     """
     return _train(experiment, folder, device, workers, WEIGHTS, first_phase, again)
 

@@ -1,4 +1,4 @@
-"""The optimisers and the learning rate of both phases (docs/method.md section 5)."""
+"""The optimisers and the learning rate of both phases (docs/explanation/method.md section 5)."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from getam.config.experiment import Training
 from getam.config.recipe import Recipe
+from getam.config.training import Training
 
 
 def make_optimiser(network: nn.Module, training: Training, recipe: Recipe) -> Optimizer:

@@ -1,4 +1,4 @@
-"""The two phases of training as modules that map a batch to its losses (docs/method.md sections 2 to 5)."""
+"""The two phases of training as modules that map a batch to its losses (docs/explanation/method.md sections 2 to 5)."""
 
 import logging
 from collections.abc import Mapping
@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from getam.config.experiment import Experiment, Training
+from getam.config.experiment import Experiment
+from getam.config.training import Training
 from getam.constants import UNKNOWN
 from getam.method.activation import ActivationRecord
 from getam.method.losses import DenseEnergyLoss, classification_loss, cross_entropy_loss, saliency_loss

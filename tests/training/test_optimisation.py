@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from getam import build_model, load_experiment, load_recipe
-from getam.config.experiment import Training
+from getam.config.training import Training
 from getam.training.optimisation import (
     begin_momentum,
     first_joint_step,

@@ -18,6 +18,8 @@ _FIGURES = {
     "panels": "From photograph to prediction",
     "history": "Training",
 }
+# Rules whose jobs belong to one run, in the order of the data flow.
+JOBS = ("train", "predict", "label", "refine", "maps")
 _SCORES = {"iou": "masks", "iou_without_crf": "masks without CRF", "pseudo_label_iou": "pseudo labels, classes known"}
 
 
@@ -44,7 +46,7 @@ class ReportedRun:
     Attributes:
         folder: of the run.
         figures: kind (a key of `_FIGURES`) -> its file and its caption, HTML.
-        benchmarks: files that Snakemake has written about the jobs of this run.
+        benchmarks: files <rule>/<job>.tsv that Snakemake has written about the jobs of this run.
     """
 
     name: str
@@ -132,7 +134,7 @@ def _cost(run: ReportedRun) -> str:
     if first:
         total += first["seconds_of_the_last_session"]
         rows.append(["train_first_phase", "shared with runs of the same first phase", _clock(total), None])
-    for path in sorted(run.benchmarks):
+    for path in sorted(run.benchmarks, key=lambda path: (JOBS.index(path.parent.name), path.name)):
         with path.open(encoding="utf-8", newline="") as file:
             measured = next(csv.DictReader(file, delimiter="\t"))
         total += float(measured["s"])

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import jinja2
 from docutils.core import publish_parts
 
-from getam.evaluation.report import ReportedRun, ReportedTable, report
+from getam.evaluation.report import JOBS, ReportedRun, ReportedTable, report
 from getam.utils.files import write_text
 
 results, figures = Path(snakemake.params.results), Path(snakemake.params.results, "figures")
@@ -40,6 +40,6 @@ for run, split in snakemake.params.runs:
     shown = {
         name: (path, caption(name, run=run, split=split)) for name, path in files.items() if path.as_posix() in asked
     }
-    jobs = sorted((results / "benchmarks").glob(f"*/{run}.*tsv"))
+    jobs = [path for rule in JOBS for path in (results / "benchmarks" / rule).glob(f"{run}.*tsv")]
     runs.append(ReportedRun(run, split, results / "experiments" / run, shown, jobs))
 write_text(Path(snakemake.output[0]), report("GETAM: results", caption("workflow"), tables, runs))

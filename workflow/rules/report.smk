@@ -129,7 +129,7 @@ rule report:
         code=[digest_of("report.py", *captions().values()), step_digest("getam.evaluation.report", "getam.utils.html")],
         captions=uncompared({name: own(f"workflow/{path.removeprefix('../')}") for name, path in captions().items()}),
         config={name: config[name] for name in ("report", "tables")},
-        results=RESULTS,
+        results=subpath(output[0], parent=True),
         runs=reported(),
     script:
         "../scripts/report.py"

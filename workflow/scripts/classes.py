@@ -18,7 +18,8 @@ def iou(path: str) -> pd.Series:
 
 scores = pd.DataFrame({"with CRF": iou(snakemake.input.iou), "without": iou(snakemake.input.without_crf)})
 means, scores = scores.loc["mIoU"], scores.drop(SUMMARY, errors="ignore")
-scores = scores.sort_values("with CRF")
+# Classes that neither truth nor prediction has are left out.
+scores = scores.dropna(how="all").fillna(0).sort_values("with CRF")
 figure, axis = plt.subplots(figsize=(8, 0.3 * len(scores) + 1.2), layout="constrained")
 scores[["without", "with CRF"]].plot.barh(ax=axis, width=0.8, color=["#a9d6e5", "#2a6f97"])
 axis.bar_label(axis.containers[1], fmt="%.0f", padding=3, fontsize=8)
@@ -31,7 +32,8 @@ axis.spines[["top", "right"]].set_visible(False)
 figure.savefig(snakemake.output.bars, metadata={"Date": None})
 
 counts = pd.read_csv(snakemake.input.confusion, index_col=0)
-counts = counts.loc[:, counts.any() | counts.columns.isin(counts.index)]
+there = [name for name in counts.index if counts.loc[name].any() or counts[name].any()]
+counts = counts.loc[there, [name for name in counts.columns if name in there or counts[name].any()]]
 shares = 100 * counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
 few = len(shares) <= 25  # COCO's 81 labels fit the page with a small font, and without numbers
 side = min(9, 0.4 * len(shares) + 2.5)

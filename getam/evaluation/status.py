@@ -1,13 +1,12 @@
 """The state of all runs below a folder of results, from their files alone: nothing is written, no network is loaded."""
 
 import csv
+import fcntl
 import io
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from getam.config.experiment import EXPERIMENT, PROVENANCE, WEIGHTS, Experiment, training_digest
 from getam.config.first_phase import FIRST_PHASE
@@ -154,14 +153,18 @@ def _last_row(folder: Path) -> dict[str, str]:
 
 
 def _is_locked(path: Path) -> bool:
-    """Whether a process holds the lock of a folder; the kernel frees it when the process ends."""
-    if not path.is_file():
-        return False
+    """Whether a process holds the lock of a folder; the kernel frees it when the process ends.
+
+    Asks for a shared lock, for which reading is enough, so that the folder may be another user's.
+    """
     try:
-        with FileLock(path, timeout=0):
-            return False
-    except (Timeout, OSError):  # OSError: in a folder of another user nobody else can look
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
+    except OSError:  # no such file, or a file system without locks
+        return False
+    return False
 
 
 def _differing(made_from: dict[str, str], experiment: Experiment, dataset: DataSet | None, data: bool) -> list[str]:

@@ -23,7 +23,10 @@ def add(commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    for training, outputs in statuses(options.results, options.data):
+    identity = None
+    if options.data:
+        from getam.training.launch import identity_of as identity
+    for training, outputs in statuses(options.results, identity):
         print(f"{training.name:<32} {training.state:<9} {_progress(training)}")
         for found in outputs:
             print(f"  {found.split + ' ' + found.kind:<30} {_files(found)}")

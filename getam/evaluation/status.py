@@ -4,21 +4,22 @@ import csv
 import fcntl
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from getam.config.experiment import EXPERIMENT, PROVENANCE, WEIGHTS, Experiment, training_digest
 from getam.config.first_phase import FIRST_PHASE
 from getam.config.tables import MASKS
-from getam.data.dataset import DataSet
-from getam.data.digests import training_data_digests
+from getam.data.dataset import DataSet, Split
 from getam.evaluation.run import Run
 from getam.evaluation.scores import read_summary
 from getam.utils import provenance
 from getam.utils.files import read_json
 from getam.utils.outputs import NOTE
 
+# What the weights depend on: digests by name.
+Identity = Callable[[Experiment, DataSet, Split], dict[str, str]]
 # Folders of a split: the suffix of their files, and the modules that their code digest covers.
 _MASKS = ("getam.evaluation.masks",)
 _OUTPUTS = {
@@ -81,11 +82,12 @@ class Outputs:
     stale: list[str] = field(default_factory=list)
 
 
-def statuses(results: Path, data: bool = False) -> Iterator[tuple[Training, list[Outputs]]]:
+def statuses(results: Path, identity: Identity | None = None) -> Iterator[tuple[Training, list[Outputs]]]:
     """The state of every first phase and of every run.
 
     Args:
-        data: compare the training data, too: every saliency map is read.
+        identity: `getam.training.launch.identity_of`, to compare the training data, too: it reads every saliency map.
+            None: only settings and code are compared.
 
     Raises:
         FileNotFoundError: the folder holds neither first phases nor runs.
@@ -108,10 +110,10 @@ def statuses(results: Path, data: bool = False) -> Iterator[tuple[Training, list
         except (FileNotFoundError, ValueError):
             dataset = None
         outputs = [] if folder.parent.name == "first_phases" else list(_outputs(run, dataset))
-        yield _training(folder, run.experiment, dataset, data), outputs
+        yield _training(folder, run.experiment, dataset, identity), outputs
 
 
-def _training(folder: Path, experiment: Experiment, dataset: DataSet | None, data: bool) -> Training:
+def _training(folder: Path, experiment: Experiment, dataset: DataSet | None, identity: Identity | None) -> Training:
     first = folder.parent.name == "first_phases"
     result = folder / (FIRST_PHASE if first else WEIGHTS)
     row = _last_row(folder)
@@ -120,7 +122,7 @@ def _training(folder: Path, experiment: Experiment, dataset: DataSet | None, dat
     finished = result.is_file() and (folder / PROVENANCE).is_file()
     if finished:
         made = read_json(folder / PROVENANCE)
-        found.state, found.stale = "finished", _differing(made.get("made_from", {}), experiment, dataset, data)
+        found.state, found.stale = "finished", _differing(made.get("made_from", {}), experiment, dataset, identity)
         found.steps = found.total = made.get("steps", found.steps)
         return found
     if dataset is not None and experiment.data.split in dataset.splits:
@@ -167,12 +169,17 @@ def _is_locked(path: Path) -> bool:
     return False
 
 
-def _differing(made_from: dict[str, str], experiment: Experiment, dataset: DataSet | None, data: bool) -> list[str]:
+def _differing(
+    made_from: dict[str, str], experiment: Experiment, dataset: DataSet | None, identity: Identity | None
+) -> list[str]:
     """What the weights were made from that is different now, by the names in provenance.json."""
-    now = {"settings": training_digest(experiment), "code": provenance.step_digest("getam.training.launch")}
-    if data and dataset is not None:
-        split = dataset.split(experiment.data.split)
-        now |= {f"data ({k})": v for k, v in training_data_digests(dataset, split, experiment.data.saliency).items()}
+    if identity is not None and dataset is not None:
+        try:
+            now = identity(experiment, dataset, dataset.split(experiment.data.split))
+        except FileNotFoundError:
+            return ["data (a file is missing)"]
+    else:
+        now = {"settings": training_digest(experiment), "code": provenance.step_digest("getam.training.launch")}
     return [name for name, digest in now.items() if name in made_from and made_from[name] != digest]
 
 

@@ -15,7 +15,7 @@ from getam.evaluation import status
 from getam.evaluation.run import Run
 from getam.evaluation.status import statuses
 from getam.training.history import COLUMNS
-from getam.training.launch import train, train_first_phase
+from getam.training.launch import identity_of, train, train_first_phase
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_finished_trainings_and_why_they_are_stale(results, small_experiment, mo
     made = json.loads((folder / "provenance.json").read_text())
     assert first_phase_of(experiment) is not None
     for name, steps in (("x-seed0", 6), ("a", 12)):
-        found = only(results, name, data=True)[0]
+        found = only(results, name, identity=identity_of)[0]
         assert (found.state, found.steps, found.total, found.stale) == ("finished", steps, steps, [])
     assert made["steps"] == status._steps(experiment, 24) == 12
 
@@ -90,7 +90,9 @@ def test_finished_trainings_and_why_they_are_stale(results, small_experiment, mo
     before = of_training.read_bytes()
     of_training.write_bytes(before + b"x")
     try:
-        assert only(results, data=True)[0].stale == ["settings", "code", "data (saliency)"]
+        assert only(results, identity=identity_of)[0].stale == ["settings", "data (saliency)", "code"]
+        of_training.unlink()
+        assert only(results, identity=identity_of)[0].stale == ["data (a file is missing)"]
         assert only(results)[0].stale == ["settings", "code"]
     finally:
         of_training.write_bytes(before)

@@ -26,6 +26,7 @@ nav a { display: block; text-decoration: none; padding: .15rem 0; } nav a.below 
   body.navigated { display: grid; grid-template-columns: 13rem minmax(0, 68rem); gap: 2.5rem; }
   nav { position: sticky; top: 1rem; align-self: start; max-height: 95vh; overflow-y: auto; }
 }
+@media (max-width: 900px) { nav a { display: inline-block; margin-right: 1rem; } nav a.below { display: none; } }
 @media (max-width: 600px) { body { margin: 1rem; } th, td { padding: .3rem .4rem; } }
 """
 

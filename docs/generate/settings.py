@@ -46,16 +46,15 @@ def page() -> str:
         ValueError: a setting of an experiment has no meaning in a docstring.
     """
     schema = Experiment.model_json_schema()
-    parts = [_section(name, field.annotation, schema) for name, field in Experiment.model_fields.items()]
-    top = [part for part in parts if part is None]
-    whole = table(_COLUMNS, [_row(name, Experiment, schema) for name in ("name", "seed")][: len(top)])
+    parts = {name: _section(name, field.annotation, schema) for name, field in Experiment.model_fields.items()}
+    whole = table(_COLUMNS, [_row(name, Experiment, schema) for name, part in parts.items() if part is None])
     return joined(
         "# Settings",
         GENERATED,
         "## Of an experiment",
         _INTRODUCTION,
         whole,
-        *(part for part in parts if part),
+        *(part for part in parts.values() if part),
         "## Of the workflow",
         _WORKFLOW,
         table(("key", "default", "meaning"), _workflow()),
@@ -130,6 +129,8 @@ def _kind(schema: dict, whole: dict) -> str:
         return ", ".join(code(value) for value in schema["enum"])
     if "const" in schema:
         return code(schema["const"])
+    if "properties" in schema:
+        return f"mapping with {', '.join(map(code, schema['properties']))}"
     if schema.get("type") == "array":
         parts = schema.get("prefixItems")
         inner = ", ".join(_kind(part, whole) for part in parts) if parts else _kind(schema["items"], whole)

@@ -138,6 +138,8 @@ def _kind(schema: dict, whole: dict) -> str:
         return ", ".join(code(value) for value in schema["enum"])
     if "const" in schema:
         return code(schema["const"])
+    if "properties" in schema:
+        return f"mapping with {', '.join(map(code, schema['properties']))}"
     if schema.get("type") == "array":
         parts = schema.get("prefixItems")
         inner = ", ".join(_kind(part, whole) for part in parts) if parts else _kind(schema["items"], whole)

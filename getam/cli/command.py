@@ -26,6 +26,7 @@ _VERBS = (
     "score",
     "submit",
     "explain",
+    "status",
 )
 
 

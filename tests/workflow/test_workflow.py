@@ -236,10 +236,15 @@ def test_from_nothing_to_table_and_report_and_what_changes_mean(tmp_path, small_
     for row, what in zip(rows, ("iou", "iou_without_crf", "pseudo_label_iou"), strict=True):
         assert float(row["reproduced"]) == pytest.approx(100 * float(score(folder, "shapes", what)), abs=0.005)
     page = (folder / "results/demo/report.html").read_text()
-    for part in ("voc_val_miou.html", "history.svg", "classes_test.svg", "confusion_test.svg", "panels_test.png"):
+    for part in ("voc_val_miou.svg", "history.svg", "classes_test.svg", "confusion_test.svg", "panels_test.png"):
         assert part in page
     provenance = json.loads((folder / "results/demo/experiments/shapes/provenance.json").read_text())
     assert {"made_from", "versions", "device", "seed", "commit"} <= set(provenance)
+
+    again("results/demo/workflow_report.html")
+    menu = (folder / "results/demo/workflow_report.html").read_text()
+    assert "voc_val_miou.html" in menu
+    assert "panels_test.png" in menu
 
     whole = ("results/demo/voc_val_miou.csv", "results/demo/report.html")
     assert "Nothing to be done" in again(*whole)

@@ -1,8 +1,8 @@
 # Helpers of rules/report.smk.
 def captions():
-    """The captions of the page, as `digest_of` takes them."""
+    """name -> the caption's file, as `digest_of` takes it."""
     names = ("classes", "confusion", "history", "panels", "run", "table", "workflow")
-    return [f"../report/{name}.rst" for name in names]
+    return {name: f"../report/{name}.rst" for name in names}
 
 
 def reported():

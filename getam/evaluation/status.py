@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from getam.config.experiment import EXPERIMENT, PROVENANCE, WEIGHTS, Experiment, training_digest
+from getam.config.experiment import EXPERIMENT, KNOWN_CLASSES, PROVENANCE, WEIGHTS, Experiment, training_digest
 from getam.config.first_phase import FIRST_PHASE
 from getam.config.tables import MASKS
 from getam.data.dataset import DataSet, Split
@@ -27,7 +27,9 @@ _OUTPUTS = {
     "pseudo_labels": (".png", [("getam.evaluation.labelling", "getam.models.saving")]),
     "masks": (".png", [_MASKS, (*_MASKS, "getam.evaluation.device_masks")]),
     "masks_without_crf": (".png", [_MASKS]),
+    KNOWN_CLASSES: (".png", [_MASKS, (*_MASKS, "getam.evaluation.device_masks")]),
 }
+_OF_NETWORK = ("probabilities", "pseudo_labels")  # their digests cover the modules of the run's network
 _RECENT = 120.0  # seconds: files of a job that runs are younger
 _TIMED = 50  # files whose dates give the speed
 
@@ -141,7 +143,8 @@ def _training(folder: Path, experiment: Experiment, dataset: DataSet | None, ide
 
 def _steps(experiment: Experiment, images: int) -> int:
     """Steps of both phases; the images that are left over in an epoch are not used."""
-    return experiment.training.epochs * (images // experiment.training.batch)
+    training = experiment.training
+    return training.steps or training.epochs * (images // training.batch)
 
 
 def _last_row(folder: Path) -> dict[str, str]:
@@ -179,7 +182,8 @@ def _differing(
         except FileNotFoundError:
             return ["data (a file is missing)"]
     else:
-        now = {"settings": training_digest(experiment), "code": provenance.step_digest("getam.training.launch")}
+        code = provenance.step_digest("getam.training.launch", *experiment.training_modules())
+        now = {"settings": training_digest(experiment), "code": code}
     return [name for name, digest in now.items() if name in made_from and made_from[name] != digest]
 
 
@@ -219,6 +223,7 @@ def _stale(run: Run, folder: Path, codes: list[tuple[str, ...]]) -> list[str]:
         run.check_current(folder)
     except ValueError as error:
         reasons.append("weights" if "other weights" in str(error) else "settings")
-    if read_json(folder / NOTE).get("code") not in [provenance.step_digest(*modules) for modules in codes]:
+    own = run.experiment.network_modules() if folder.name in _OF_NETWORK else ()
+    if read_json(folder / NOTE).get("code") not in [provenance.step_digest(*modules, *own) for modules in codes]:
         reasons.append("code")
     return reasons

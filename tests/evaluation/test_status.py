@@ -134,3 +134,26 @@ def test_the_command(results, tmp_path, capsys):
     assert "old" in second
     assert main(["status", str(tmp_path / "nothing")]) == 1
     assert "holds no runs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("network", [{"backbone": "vit_micro_hybrid"}, {"backbone": {"timm": "vit_tiny_patch16_224"}}])
+def test_modules_that_some_runs_need_count(small_experiment, tmp_path, network):
+    """Given labels and networks of timm have modules of their own; nothing of a run just made is stale."""
+    small_experiment["taught_by"] = "truth"
+    small_experiment["network"] |= network
+    small_experiment["training"] |= {"steps": 3}
+    folder = tmp_path / "experiments" / "a"
+    experiment = load_experiment(small_experiment)
+    train(experiment, folder, workers=0)
+    for arguments in (["predict"], ["refine", "--known-classes", "--workers", "1"]):
+        assert main([arguments[0], str(folder), "--split", "val", *arguments[1:]]) == 0
+    training, outputs = only(tmp_path)
+    assert (training.state, training.steps, training.total, training.stale) == ("finished", 3, 3, [])
+    assert {(found.kind, found.complete, tuple(found.stale)) for found in outputs} == {
+        ("probabilities", True, ()),
+        ("masks_known_classes", True, ()),
+    }
+    training, _ = only(tmp_path, identity=identity_of)
+    assert training.stale == []
+    (folder / "weights.safetensors").unlink()
+    assert only(tmp_path)[0].total == 3

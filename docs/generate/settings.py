@@ -5,7 +5,7 @@ import json
 import re
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel
@@ -47,7 +47,9 @@ def page() -> str:
     """
     schema = Experiment.model_json_schema()
     parts = {name: _section(name, field.annotation, schema) for name, field in Experiment.model_fields.items()}
-    whole = table(_COLUMNS, [_row(name, Experiment, schema) for name, part in parts.items() if part is None])
+    top = [name for name, part in parts.items() if part is None]
+    whole = table(_COLUMNS, [_row(name, Experiment, schema) for name in top])
+    parts |= {name: _alternative(name, Experiment, schema) for name in top}
     return joined(
         "# Settings",
         GENERATED,
@@ -78,7 +80,14 @@ def _section(name: str, model: Any, schema: dict) -> str | None:
     parts = [f"### {code(name)}", _text(model), table(_COLUMNS, rows)]
     for key in nested:
         parts.append(_section(f"{name}.{key}", model.model_fields[key].annotation, schema))
-    return joined(*parts)
+    return joined(*parts, *filter(None, (_alternative(key, model, schema, f"{name}.") for key in names)))
+
+
+def _alternative(key: str, model: type[BaseModel], schema: dict, above: str = "") -> str | None:
+    """The settings of a mapping that a setting may be, beside other values."""
+    kinds = get_args(model.model_fields[key].annotation)
+    models = [kind for kind in kinds if inspect.isclass(kind) and issubclass(kind, BaseModel)]
+    return _section(f"{above}{key}", models[0], schema) if models else None
 
 
 def _row(key: str, model: type[BaseModel], schema: dict, of_schema: dict | None = None) -> tuple[str, str, str, str]:

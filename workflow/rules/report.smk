@@ -95,7 +95,7 @@ rule run_page:
             f"<results>/experiments/{wildcards.run}/{split}/{what}/complete-{shard}.json"
             for run, split in reported()
             if run == wildcards.run
-            for what in (["masks"] if run in RELEASED else ["masks", "pseudo_labels"])
+            for what in shown_of(run)
             for shard in SHARDS
         ],
         provenance="<results>/experiments/{run}/provenance.json",

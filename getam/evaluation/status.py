@@ -21,10 +21,10 @@ from getam.utils.outputs import NOTE
 # What the weights depend on: digests by name.
 Identity = Callable[[Experiment, DataSet, Split], dict[str, str]]
 # Folders of a split: the suffix of their files, and the modules that their code digest covers.
-_MASKS = ("getam.evaluation.masks",)
+_MASKS, _SAVED = ("getam.evaluation.masks",), ("getam.models.saving",)
 _OUTPUTS = {
-    "probabilities": (".npz", [("getam.evaluation.prediction", "getam.models.saving")]),
-    "pseudo_labels": (".png", [("getam.evaluation.labelling", "getam.models.saving")]),
+    "probabilities": (".npz", [("getam.evaluation.prediction", *_SAVED)]),
+    "pseudo_labels": (".png", [("getam.evaluation.labelling", *_SAVED)]),
     "masks": (".png", [_MASKS, (*_MASKS, "getam.evaluation.device_masks")]),
     "masks_without_crf": (".png", [_MASKS]),
 }
@@ -141,7 +141,7 @@ def _training(folder: Path, experiment: Experiment, dataset: DataSet | None, ide
 
 def _steps(experiment: Experiment, images: int) -> int:
     """Steps of both phases; the images that are left over in an epoch are not used."""
-    return experiment.training.epochs * (images // experiment.training.batch)
+    return experiment.training.steps or experiment.training.epochs * (images // experiment.training.batch)
 
 
 def _last_row(folder: Path) -> dict[str, str]:
@@ -179,7 +179,8 @@ def _differing(
         except FileNotFoundError:
             return ["data (a file is missing)"]
     else:
-        now = {"settings": training_digest(experiment), "code": provenance.step_digest("getam.training.launch")}
+        code = provenance.step_digest("getam.training.launch", *experiment.training_modules())
+        now = {"settings": training_digest(experiment), "code": code}
     return [name for name, digest in now.items() if name in made_from and made_from[name] != digest]
 
 
@@ -219,6 +220,9 @@ def _stale(run: Run, folder: Path, codes: list[tuple[str, ...]]) -> list[str]:
         run.check_current(folder)
     except ValueError as error:
         reasons.append("weights" if "other weights" in str(error) else "settings")
-    if read_json(folder / NOTE).get("code") not in [provenance.step_digest(*modules) for modules in codes]:
+    if read_json(folder / NOTE).get("code") not in [
+        provenance.step_digest(*modules, *(run.experiment.network_modules() if _SAVED[0] in modules else ()))
+        for modules in codes
+    ]:
         reasons.append("code")
     return reasons

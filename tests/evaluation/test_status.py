@@ -98,6 +98,17 @@ def test_finished_trainings_and_why_they_are_stale(results, small_experiment, mo
         of_training.write_bytes(before)
 
 
+@pytest.mark.filterwarnings("default")
+def test_a_training_with_given_labels_and_a_number_of_steps(results, small_experiment):
+    small_experiment["training"] |= {"steps": 3}
+    experiment = load_experiment({**small_experiment, "name": "a", "taught_by": "truth"})
+    train(experiment, results / "experiments" / "a", "cpu", 0)
+    found = only(results, identity=identity_of)[0]
+    assert (found.state, found.steps, found.total, found.stale) == ("finished", 3, 3, [])
+    assert only(results)[0].stale == []
+    assert status._steps(experiment, 24) == 3
+
+
 def test_outputs_of_a_split(results):
     run = Run(results / "experiments" / "a")
     (run.folder / "weights.safetensors").write_bytes(b"weights")

@@ -7,7 +7,6 @@ import jinja2
 from docutils.core import publish_parts
 
 from getam.evaluation.report import JOBS, ReportedRun, ReportedTable, report
-from getam.utils.files import write_text
 
 results, figures = Path(snakemake.params.results), Path(snakemake.params.results, "figures")
 
@@ -42,4 +41,4 @@ for run, split in snakemake.params.runs:
     }
     jobs = [path for rule in JOBS for path in (results / "benchmarks" / rule).glob(f"{run}.*tsv")]
     runs.append(ReportedRun(run, split, results / "experiments" / run, shown, jobs))
-write_text(Path(snakemake.output[0]), report("GETAM: results", caption("workflow"), tables, runs))
+Path(snakemake.output[0]).write_text(report("GETAM: results", caption("workflow"), tables, runs), encoding="utf-8")

@@ -4,7 +4,7 @@ from getam.utils.preflight import cuda_of_torch, disk_problems, gpu_problem, sha
 UNKNOWN_SIZE = 4 * 10**8  # bytes; archives without a published size are weights and saliency maps
 PER_TRAINING = 10**9  # bytes: weights, and two checkpoints while it runs
 PER_IMAGE = 2 * 10**6  # bytes of probabilities
-IMAGES = {"voc": 1456, "coco": 40137, "shapes": 0}  # of the splits that are predicted
+IMAGES = {"voc": 1456, "coco": 40137, "shapes": 0, "folder": 0}  # of the splits that are predicted, where known
 
 
 def preflight():

@@ -1,15 +1,18 @@
 """From a folder of photographs, a list of their classes and some masks to predicted masks and their score."""
 
 import csv
+import re
 
 import numpy as np
 import pytest
 import yaml
 
 from getam.cli.command import main
+from getam.config.experiment_file import load_experiment
+from getam.config.validation import check_configuration
 from getam.data.dataset import open_dataset
 from getam.data.images import read_mask
-from tests.helpers.small_workflow import snakemake
+from tests.helpers.small_workflow import ROOT, snakemake
 
 
 @pytest.fixture
@@ -56,6 +59,19 @@ def test_from_pictures_to_masks(own_photographs, small_experiment, tmp_path, mon
         if (union := (((truth == c) | (found == c)) & (truth != 255)).sum())
     ]
     assert float(scores_of(tmp_path / "run")["mIoU"]) == pytest.approx(np.mean(ious), abs=1e-6)
+
+
+def test_the_page_shows_settings_that_are_valid():
+    """Those of the commands and those of the workflow are the same."""
+    page = (ROOT / "docs/how-to/own-data.md").read_text()
+    alone, own = (yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
+    config = {}
+    for name in ("config", "recipes", "experiments", "paper"):
+        config |= yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text())
+    archives = yaml.safe_load((ROOT / "config/archives.yaml").read_text())
+    overlaid = {key: {**config[key], **value} if isinstance(value, dict) else value for key, value in own.items()}
+    check_configuration(config | overlaid, ROOT / "workflow/schemas", archives)
+    assert load_experiment(alone) == load_experiment({"name": "mine", **own["experiments"]["mine"]})
 
 
 def run(*arguments):

@@ -2,7 +2,8 @@
 # make lint: style                         make lock: renew the pins           make sanitize: memory errors of the lattice
 # make audit: known vulnerabilities        make image: the container           make shell: a shell in it
 # make check: a few seconds of its code    make sif: the container for Apptainer
-# make schemas: the JSON schema of an experiment
+# make schemas: the JSON schema of an experiment   make reference: the generated pages of docs/reference
+# make docs: the site, into build/site
 # make wheel: getam-lattice, the lattice and the dense CRF alone, into build/wheels
 PYTHON ?= python3
 # locked: torch by its hash, on Linux with CUDA; any: the build that pip is configured for (envs/install.sh).
@@ -18,12 +19,12 @@ IMAGE ?= getam
 GPUS ?= --gpus all
 IMAGE_ARGUMENTS ?=
 
-.PHONY: setup demo test test-slow lint sanitize schemas wheel audit image check shell sif lock clean
+.PHONY: setup demo test test-slow lint sanitize schemas reference docs wheel audit image check shell sif lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml $(wildcard envs/*) setup.py $(wildcard csrc/*.*)
+$(STAMP): pyproject.toml $(filter-out envs/docs.%,$(wildcard envs/*)) setup.py $(wildcard csrc/*.*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "getam needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Set PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || \
@@ -73,6 +74,23 @@ sanitize: setup
 schemas: setup
 	$(BIN)/python -m getam.config.schema > workflow/schemas/experiment.schema.yaml
 
+# docs/reference/{settings,command-line,targets,api}.md, from the code; tests/docs fails while they are not current.
+reference: setup
+	$(BIN)/python -m docs.generate
+
+# The site has an environment of its own, and every warning is an error: a link that leads nowhere is one. The demo's report is
+# on it if results/demo/report.html exists. Look at it with: python3 -m http.server --directory build/site
+DOCS := build/docs-venv
+docs: $(DOCS)/.installed
+	rm -rf build/site
+	$(DOCS)/bin/sphinx-build --fail-on-warning --keep-going --quiet --conf-dir docs/site . build/site
+	@echo "The site: build/site/index.html"
+
+$(DOCS)/.installed: envs/docs.lock
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --require-hashes --no-deps --requirement envs/docs.lock
+	@touch $@
+
 # One wheel for every Python. auditwheel shows and names the oldest Linux that it runs on, which its compiler decides by its
 # C++ library; .github/workflows/wheels.yml builds in manylinux images.
 wheel:
@@ -117,6 +135,7 @@ lock:
 	  --constraint envs/requirements.lock \
 	  $$(grep -oE '^(torch|triton|cuda-[a-z]+|nvidia-[a-z0-9-]+)==' envs/requirements.lock | sed 's/==//; s/^/--no-emit-package /')
 	echo pydensecrf2 | $(UV_COMPILE) --no-deps - --output-file envs/pydensecrf.lock
+	$(UV_COMPILE) --upgrade envs/docs.in --output-file envs/docs.lock
 
 clean:
 	rm -rf $(VENV) build csrc/build csrc/getam_lattice/libgetam.so

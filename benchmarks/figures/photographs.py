@@ -1,6 +1,6 @@
-"""Draw docs/maps.png: the maps of five methods on photographs that anyone may show.
+"""Draw docs/pictures/maps.png: the maps of five methods on photographs that anyone may show.
 
-    python -m benchmarks.figures.photographs NETWORK docs/maps.png
+    python -m benchmarks.figures.photographs NETWORK docs/pictures/maps.png
 
 NETWORK was trained on VOC and written by `python -m benchmarks.studies.map_quality ... --weights-out NETWORK`. The
 photographs are part of scikit-image: the astronaut Eileen Collins (NASA, public domain) and Chelsea the cat (CC0,

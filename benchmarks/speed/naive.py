@@ -1,7 +1,7 @@
 """Activation maps the way they are usually computed: full N x N matrices, one backward per (image, class) pair.
 
 benchmarks/speed/activation.py measures it, and tests/method/test_activation.py takes it as the truth. It is written
-from the definitions (docs/method.md section 2) with timm's unfused attention and shares no code with
+from the definitions (docs/explanation/method.md section 2) with timm's unfused attention and shares no code with
 getam.method.activation.
 """
 

@@ -42,6 +42,11 @@ def dense_crf(
 
     Raises:
         ValueError: a shape, type or setting that does not fit, or probabilities that do not sum to 1.
+
+    >>> image_rgb = np.zeros((4, 6, 3), np.uint8)
+    >>> probabilities = np.full((2, 4, 6), 0.5, np.float32)
+    >>> getam_lattice.dense_crf(image_rgb, probabilities, iterations=5).shape
+    (2, 4, 6)
     """
     image, probabilities = np.asarray(image_rgb), np.asarray(probabilities)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:

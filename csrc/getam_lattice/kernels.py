@@ -29,6 +29,11 @@ class Kernel:
 
     Raises:
         ValueError: features that are not finite, too many, or spread over more than 2^17 standard deviations.
+
+    >>> points = np.array([[0.0, 0.5, 9.0]])  # one feature, three points
+    >>> kernel = getam_lattice.Kernel(points, normalisation="none")
+    >>> kernel.filter(np.ones((1, 3))).shape
+    (1, 3)
     """
 
     def __init__(

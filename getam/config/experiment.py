@@ -55,8 +55,10 @@ class Network(_Section):
 
 
 class Maps(_Section):
-    """Arguments of `activation_maps` and `refine_maps`; start_layer null: the recipe's.
+    """Arguments of `activation_maps` and `refine_maps`.
 
+    method: the formula of the maps (docs/explanation/method.md section 2).
+    start_layer: first block whose map is summed; null: the recipe's.
     labels: pseudo labels come from label completion, or from CRFs as in RRM (the paper's Table 2).
     """
 
@@ -81,12 +83,12 @@ _FAST = {"precision": "bfloat16", "channels_last": True, "compile": "possible", 
 
 
 class Training(_Section):
-    """Two phases (docs/method.md section 5): classification alone, then all losses.
+    """Two phases (docs/explanation/method.md section 5): classification alone, then all losses.
 
     crop: side of the random views. batch: images of one step, of all processes together.
     epochs: of both phases; classification: fraction of the steps that belong to the first phase.
     optimiser: `sgd` with the recipe's momentum and weight decay, or `adamw` with `weight_decay`.
-    rate: initial learning rate; it falls as (1 - step / steps)^power, is multiplied by `joint_factor` in the joint
+    rate: initial learning rate; it falls as (1 - step / steps)^`power`, is multiplied by `joint_factor` in the joint
         phase, and rises linearly over the first `warmup` steps. Parameters outside the backbone, which start from
         random weights, have `head_factor` times this rate.
     split_cross_entropy: one mean over the background and one over the classes (VOC), or one mean over both (COCO).
@@ -171,7 +173,11 @@ class Monitoring(_Section):
 
 
 class Experiment(_Section):
-    """An experiment; see `load_experiment`. `recipe` is a preset's name, or a mapping with overrides of a preset."""
+    """An experiment; see `load_experiment`. `recipe` is a preset's name, or a mapping with overrides of a preset.
+
+    name: letters, digits, `_`, `.` and `-`; messages and tables use it.
+    seed: of every random choice: initial weights, order, views, dropout.
+    """
 
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
     seed: Annotated[int, Field(ge=0)] = 0

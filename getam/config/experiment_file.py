@@ -24,6 +24,14 @@ def load_experiment(source: Path | Mapping[str, Any], overrides: Mapping[str, An
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is not YAML, or keys or values are wrong; the message names all of them.
+
+    >>> settings = {
+    ...     "name": "small",
+    ...     "data": {"dataset": "resources/datasets/voc", "saliency": None},
+    ...     "network": {"backbone": "vitb"},
+    ... }
+    >>> load_experiment(settings, {"training.epochs": 5}).training.epochs
+    5
     """
     if isinstance(source, Mapping):
         name, settings = "experiment", json.loads(json.dumps(source, default=str))

@@ -1,4 +1,4 @@
-"""The settings in which the released code and the paper differ (docs/method.md section 8)."""
+"""The settings in which the released code and the paper differ (docs/explanation/method.md section 8)."""
 
 import sys
 from dataclasses import dataclass, fields, replace
@@ -14,7 +14,7 @@ Side = Literal["released", "paper"]
 class Recipe:
     """The settings in which the authors' released code and their paper differ, and those of label completion.
 
-    The first seven are `released` or `paper`:
+    The first seven are `released` or `paper`; the others are the same in both.
 
     Attributes:
         optimiser: SGD with momentum 5e-4 and no weight decay (the released code passes the weight decay where SGD
@@ -22,15 +22,16 @@ class Recipe:
         saliency_target: background everywhere except on mined pixels, or 1 - saliency.
         mining_conflict: a pixel mined for two classes gets the class of lower index, or becomes 255.
         start_layer: maps are summed from block 6 for every backbone, or from 6 for the hybrid and 0 for the others.
-        heads: the product of two means over the heads, or the heads averaged first (docs/method.md section 2).
+        heads: the product of two means over the heads, or the heads averaged first
+            (docs/explanation/method.md section 2).
         padding: the padded border counts as pixels, or is left out of maps, labels, quantile and losses.
         weight_standardisation: of the hybrid: (w - mean) / (std + 1e-5), or timm's.
-
-    The others are the same in both:
-
         background_power: alpha of the background score (1 - max_c M_c)^alpha.
         mining_quantile: position, among a map's positive values, above which a pixel is mined (VOC 0.9, COCO 0.95).
         opening: side of the box of the morphological opening, in pixels; 0 for none.
+
+    >>> Recipe(opening=0).first_block("vitb_hybrid")
+    6
     """
 
     optimiser: Side = "released"

@@ -1,4 +1,7 @@
-"""The released code's augmentation (docs/method.md, section 5): a random size, a random flip, a random crop."""
+"""The released code's augmentation: a random size, a random flip, a random crop.
+
+docs/explanation/method.md, section 5.
+"""
 
 from collections.abc import Iterator
 from typing import NamedTuple

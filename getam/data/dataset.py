@@ -112,6 +112,12 @@ def open_dataset(folder: Path | str) -> DataSet:
     Raises:
         FileNotFoundError: the folder holds no prepared data set.
         ValueError: one of its files has been changed, or the description is not valid.
+
+    >>> dataset = open_dataset(shapes)  # a folder that `getam prepare` has written
+    >>> dataset.classes
+    ('striped disc', 'checkered square', 'framed triangle', 'banded star', 'grainy cross')
+    >>> dataset.split("train").labels.shape
+    (24, 5)
     """
     folder = Path(folder)
     path = folder / DESCRIPTION

@@ -168,7 +168,7 @@ def _leave_signals_to_parent(worker: int) -> None:
 class InferenceImages(Dataset):
     """Whole photographs of a split: (id, (H, W), [uint8 (S, S, 3) for each size S]).
 
-    Resized as uint8 by OpenCV's INTER_LINEAR (docs/method.md, section 6).
+    Resized as uint8 by OpenCV's INTER_LINEAR (docs/explanation/method.md, section 6).
 
     Args:
         ids: which of the split's images, in which order.

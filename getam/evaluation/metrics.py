@@ -1,4 +1,4 @@
-"""Scores from one confusion matrix over a whole data set (docs/method.md section 6)."""
+"""Scores from one confusion matrix over a whole data set (docs/explanation/method.md section 6)."""
 
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,11 @@ class ConfusionMatrix:
     Attributes:
         counts: int64 (num_classes, num_classes), pixels by true and predicted label; with `unknown` one more column
             for the pixels that are predicted as 255.
+
+    >>> matrix = ConfusionMatrix(2)
+    >>> matrix.update(np.array([0, 0, 1, 255]), np.array([0, 1, 1, 0]))
+    >>> matrix.iou(), matrix.miou()
+    (array([0.5, 0.5]), 0.5)
     """
 
     def __init__(self, num_classes: int, unknown: bool = False):

@@ -1,4 +1,4 @@
-"""Multi-scale prediction (docs/method.md section 6)."""
+"""Multi-scale prediction (docs/explanation/method.md section 6)."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -41,6 +41,11 @@ def predict_probabilities(
 
     Raises:
         ValueError: an image of another shape or type, or a size that is not a multiple of 32.
+
+    >>> network = build_model("vit_micro_hybrid", num_classes=5, decoder_width=16)
+    >>> probabilities = predict_probabilities(network, np.zeros((48, 64, 3), np.uint8), sizes=(64, 96))
+    >>> probabilities.shape
+    torch.Size([6, 48, 64])
     """
     image = check_image(image_rgb)
     if not sizes:

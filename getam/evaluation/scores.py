@@ -1,4 +1,7 @@
-"""Scores of masks against the truth: one confusion matrix over all images of a split (docs/method.md section 6)."""
+"""Scores of masks against the truth: one confusion matrix over all images of a split.
+
+docs/explanation/method.md, section 6.
+"""
 
 import csv
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,7 @@
-"""The archive for the VOC evaluation server, checked against the server's rules (docs/method.md section 6)."""
+"""The archive for the VOC evaluation server, checked against the server's rules.
+
+docs/explanation/method.md, section 6.
+"""
 
 import gzip
 import io

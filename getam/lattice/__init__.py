@@ -1,7 +1,7 @@
 """The permutohedral lattice: bilateral filtering and the dense CRF, in C++ (getam_lattice) and in torch.
 
 Every fast approximation of a Gaussian filter in this package, for the dense energy loss and for the CRF, is this one
-(docs/method.md sections 4 and 6).
+(docs/explanation/method.md sections 4 and 6).
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""The bilateral filter of the dense energy, on the permutohedral lattice (docs/method.md section 4).
+"""The bilateral filter of the dense energy, on the permutohedral lattice (docs/explanation/method.md section 4).
 
 `torch.ops.getam.bilateral_filter` is the operator: C++ (getam_lattice) for tensors on the CPU, Triton kernels or torch
 operations (getam/lattice/forms.py) for those on a CUDA device.
@@ -29,6 +29,10 @@ def bilateral_filter(images_rgb: Tensor, values: Tensor, sigma_rgb: float, sigma
 
     Raises:
         ValueError: shapes that do not fit, an image that is not finite, or a sigma that is too small for the image.
+
+    >>> images_rgb, values = torch.zeros(1, 3, 8, 8), torch.ones(1, 2, 8, 8)
+    >>> bilateral_filter(images_rgb, values, sigma_rgb=15, sigma_xy=5).shape
+    torch.Size([1, 2, 8, 8])
     """
     if values.ndim != 4:
         raise ValueError(f"values: expected (B, K, H, W), got {tuple(values.shape)}")

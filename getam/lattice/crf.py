@@ -1,4 +1,4 @@
-"""Mean-field inference of the dense CRF (Kraehenbuehl and Koltun 2011; docs/method.md section 6)."""
+"""Mean-field inference of the dense CRF (Kraehenbuehl and Koltun 2011; docs/explanation/method.md section 6)."""
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -49,6 +49,11 @@ def dense_crf(
     Raises:
         ValueError: a shape, type or setting that does not fit, or probabilities that do not sum to 1.
         ImportError: backend "pydensecrf" without that package.
+
+    >>> image_rgb = np.zeros((4, 6, 3), np.uint8)
+    >>> probabilities = np.full((2, 4, 6), 0.5, np.float32)
+    >>> dense_crf(image_rgb, probabilities, iterations=5).shape
+    torch.Size([2, 4, 6])
     """
     backend = "lattice" if backend is None else backend
     check_choice("backend", backend, BACKENDS)
@@ -93,6 +98,11 @@ def dense_crf_batch(
 
     Raises:
         ValueError: as `dense_crf`; the message names the image by its number.
+
+    >>> images_rgb = [np.zeros((4, 6, 3), np.uint8), np.zeros((5, 5, 3), np.uint8)]
+    >>> probabilities = [np.full((2, *image.shape[:2]), 0.5, np.float32) for image in images_rgb]
+    >>> [tuple(marginals.shape) for marginals in dense_crf_batch(images_rgb, probabilities)]
+    [(2, 4, 6), (2, 5, 5)]
     """
     pairs = list(zip(images_rgb, probabilities, strict=True))
     on_gpu = []

@@ -1,5 +1,5 @@
 """Mean-field inference as a layer of a network, which is trained with it (Zheng et al., Conditional Random Fields as
-Recurrent Neural Networks, 2015). The model is that of `dense_crf` (docs/method.md section 6)."""
+Recurrent Neural Networks, 2015). The model is that of `dense_crf` (docs/explanation/method.md section 6)."""
 
 from collections.abc import Callable
 
@@ -36,6 +36,11 @@ class MeanField(nn.Module):
 
     Raises:
         ValueError: settings that do not fit, or, when it is called, shapes that do not.
+
+    >>> layer = MeanField(iterations=2, labels=3)
+    >>> marginals = layer(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8))
+    >>> marginals.sum(1).mean().round(decimals=4).item()
+    1.0
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The method of the paper (docs/method.md sections 2 to 4): activation maps, PAMR, pseudo labels, losses.
+"""The method of the paper (docs/explanation/method.md sections 2 to 4): activation maps, PAMR, pseudo labels, losses.
 
 Its functions work on batches of tensors and know nothing of files, runs or training.
 """

@@ -1,4 +1,6 @@
-"""GETAM and the activation maps it is compared with (docs/method.md section 2; the paper's equation 2 and Table 1).
+"""GETAM and the activation maps it is compared with.
+
+docs/explanation/method.md, section 2; the paper's equation 2 and Table 1.
 
 With A = softmax(scale q k^T) of a block's head, Y = A V its output, S the score of a class and G = dS/dA, the class
 token's row is all that a map needs: a(j) = A[0, j] and g(j) = G[0, j] = (dS/dY[0]) . v_j over the patch tokens j. So
@@ -71,6 +73,12 @@ def activation_maps(
     Raises:
         ValueError: an unknown name, shapes that do not fit, or a start_layer beyond the network.
         TypeError: a network without class-token attention.
+
+    >>> network = build_model("vit_micro_hybrid", num_classes=2, decoder_width=16).eval()
+    >>> labels = torch.tensor([[1, 0]])
+    >>> maps = activation_maps(network, torch.rand(1, 3, 64, 64), labels)
+    >>> maps.shape, maps[0, 1].max().item()
+    (torch.Size([1, 2, 8, 8]), 0.0)
     """
     if len(labels) != len(images):
         raise ValueError(f"labels: expected a row for each of {len(images)} images, got {len(labels)}")
@@ -91,6 +99,13 @@ class ActivationRecord:
         maps = record.maps(class_logits, labels)  # before backward()
 
     It can be entered again for the next step. Arguments and errors are those of `activation_maps`.
+
+    >>> network = build_model("vit_micro_hybrid", num_classes=2, decoder_width=16).eval()
+    >>> record = ActivationRecord(network)
+    >>> with record:
+    ...     class_logits, seg_logits = network(torch.rand(1, 3, 64, 64))
+    >>> record.maps(class_logits, torch.tensor([[1, 0]])).shape
+    torch.Size([1, 2, 8, 8])
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Records self-attention during a forward pass, fused kernels included (docs/method.md section 2)."""
+"""Records self-attention during a forward pass, fused kernels included (docs/explanation/method.md section 2)."""
 
 from dataclasses import dataclass
 

@@ -1,6 +1,6 @@
 """RRM's pseudo labels by dense CRFs, which the paper's Table 2 compares with label completion.
 
-docs/method.md, section 7.
+docs/explanation/method.md, section 7.
 """
 
 import torch

@@ -49,6 +49,11 @@ def explain(
     Raises:
         ValueError: another shape or type of image, or a class that the network does not have.
         TypeError: a part of the network is missing that maps need; the message names it.
+
+    >>> network = build_model("vit_micro_hybrid", num_classes=5, decoder_width=16)
+    >>> maps = explain(network, np.zeros((48, 64, 3), np.uint8), classes=[3], size=64)
+    >>> maps[3].shape
+    torch.Size([48, 64])
     """
     image = check_image(image_rgb)
     classifier = with_classifier(network)

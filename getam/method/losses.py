@@ -1,4 +1,4 @@
-"""The losses of the joint phase (docs/method.md section 4)."""
+"""The losses of the joint phase (docs/explanation/method.md section 4)."""
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,11 @@ from getam.utils.checks import check_positive, check_shape
 
 
 def classification_loss(class_logits: Tensor, labels: Tensor) -> Tensor:
-    """Multi-label soft margin loss of class logits (B, C) against image labels (B, C), 0 or 1: a scalar."""
+    """Multi-label soft margin loss of class logits (B, C) against image labels (B, C), 0 or 1: a scalar.
+
+    >>> classification_loss(torch.tensor([[0.0, 0.0]]), torch.tensor([[1, 0]]))
+    tensor(0.6931)
+    """
     check_shape("labels", labels, class_logits.shape)
     return F.multilabel_soft_margin_loss(at_least_float32(class_logits), labels)
 
@@ -27,6 +31,12 @@ def cross_entropy_loss(seg_logits: Tensor, labels: Tensor, split: bool = True) -
 
     Raises:
         ValueError: shapes that do not fit.
+
+    >>> seg_logits, labels = torch.zeros(1, 2, 2, 2), torch.tensor([[[0, 0], [1, 255]]])
+    >>> cross_entropy_loss(seg_logits, labels, split=False)
+    tensor(0.6931)
+    >>> cross_entropy_loss(seg_logits, labels)
+    tensor(1.3863)
     """
     check_shape("labels", labels, seg_logits[:, 0].shape)
     per_pixel = F.cross_entropy(at_least_float32(seg_logits), labels.long(), ignore_index=UNKNOWN, reduction="none")
@@ -49,6 +59,9 @@ def saliency_loss(seg_logits: Tensor, target: Tensor, valid: Tensor | None = Non
 
     Raises:
         ValueError: shapes that do not fit.
+
+    >>> saliency_loss(torch.zeros(1, 2, 2, 2), torch.ones(1, 2, 2))
+    tensor(0.6931)
     """
     logits = at_least_float32(seg_logits)
     check_shape("target", target, logits[:, 0].shape)
@@ -77,6 +90,12 @@ class DenseEnergyLoss(nn.Module):
         sigma_rgb: standard deviation of the colours, 0..255.
         sigma_xy: standard deviation of the positions, in pixels of the full size.
         scale: factor by which both sides are resized.
+
+    >>> loss = DenseEnergyLoss(weight=1.0, sigma_rgb=15, sigma_xy=10, scale=1.0)
+    >>> images_rgb, valid, labels = torch.zeros(1, 3, 8, 8), torch.ones(1, 8, 8), torch.full((1, 8, 8), 255)
+    >>> sure = torch.zeros(1, 2, 8, 8).index_fill(1, torch.tensor([0]), 1.0)
+    >>> (loss(images_rgb, sure, valid, labels) < loss(images_rgb, torch.full_like(sure, 0.5), valid, labels)).item()
+    True
     """
 
     def __init__(self, weight: float = 1e-7, sigma_rgb: float = 15, sigma_xy: float = 100, scale: float = 0.5):

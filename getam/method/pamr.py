@@ -1,6 +1,6 @@
 """PAMR, pixel-adaptive mask refinement (Araslanov and Roth, CVPR 2020), and the scaling of maps.
 
-docs/method.md, sections 2 and 3.
+docs/explanation/method.md, sections 2 and 3.
 """
 
 from collections.abc import Iterator
@@ -42,6 +42,9 @@ def refine_maps(
 
     Raises:
         ValueError: shapes that do not fit.
+
+    >>> refine_maps(torch.rand(1, 2, 4, 4), torch.zeros(1, 3, 64, 64)).shape
+    torch.Size([1, 2, 64, 64])
     """
     if maps.ndim != 4 or images_rgb.ndim != 4 or images_rgb.shape[1] != 3 or len(maps) != len(images_rgb):
         raise ValueError(
@@ -70,7 +73,11 @@ def refine_maps(
 
 
 def normalise_maps(maps: Tensor) -> Tensor:
-    """Divide each (B, C, H, W) map by its maximum + 1e-5."""
+    """Divide each (B, C, H, W) map by its maximum + 1e-5.
+
+    >>> normalise_maps(torch.tensor([[[[1.0, 2.0]]]])).round(decimals=3)
+    tensor([[[[0.5000, 1.0000]]]])
+    """
     return maps / (maps.amax((2, 3), keepdim=True) + 1e-5)
 
 

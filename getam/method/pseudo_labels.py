@@ -1,4 +1,7 @@
-"""Activation-aware label completion: pseudo labels from maps, saliency and image labels (docs/method.md section 3)."""
+"""Activation-aware label completion: pseudo labels from maps, saliency and image labels.
+
+docs/explanation/method.md, section 3.
+"""
 
 from typing import NamedTuple
 
@@ -47,6 +50,13 @@ def complete_labels(
     Raises:
         ValueError: shapes that do not fit.
         TypeError: `recipe` is not a `Recipe`.
+
+    >>> maps = torch.tensor([[[[0.9, 0.0], [0.2, 0.8]]]])  # one class, 2 x 2 pixels
+    >>> saliency = torch.tensor([[[1, 1], [0, 1]]])
+    >>> labels, mined = complete_labels(maps, saliency, torch.ones(1, 1), load_recipe("paper", opening=0))
+    >>> labels
+    tensor([[[  1, 255],
+             [  0,   1]]], dtype=torch.uint8)
     """
     if not isinstance(recipe, Recipe):
         raise TypeError(f"recipe: expected a Recipe, as load_recipe returns it, got {recipe!r}")
@@ -70,7 +80,7 @@ def saliency_target(saliency: Tensor, mined: Tensor, recipe: Recipe) -> Tensor:
     """Target of the background probability, 0 or 1, float32 (B, H, W).
 
     `paper`: 1 where not salient. `released`: 1 except on mined pixels, because the released code overwrites the
-    saliency map before using it (docs/method.md section 4).
+    saliency map before using it (docs/explanation/method.md section 4).
 
     Args:
         saliency: (B, H, W), above 0 is salient.
@@ -78,6 +88,12 @@ def saliency_target(saliency: Tensor, mined: Tensor, recipe: Recipe) -> Tensor:
 
     Raises:
         ValueError: shapes that differ.
+
+    >>> saliency, mined = torch.tensor([[[1, 0, 0]]]), torch.tensor([[[False, False, True]]])
+    >>> saliency_target(saliency, mined, load_recipe("paper"))
+    tensor([[[0., 1., 1.]]])
+    >>> saliency_target(saliency, mined, load_recipe("released"))
+    tensor([[[1., 1., 0.]]])
     """
     if saliency.shape != mined.shape:
         raise ValueError(f"saliency {tuple(saliency.shape)} and mined {tuple(mined.shape)} differ in shape")

@@ -77,10 +77,10 @@ class Features(NamedTuple):
 
 
 class Backbone(nn.Module):
-    """A timm vision transformer that takes any image size and returns its tapped features (docs/method.md section 1).
+    """A timm vision transformer that takes any image size and returns its tapped features.
 
-    The position embedding is resized bilinearly at every forward from its stored square grid; that of the prefix tokens
-    stays as it is.
+    docs/explanation/method.md, section 1. The position embedding is resized bilinearly at every forward from its stored
+    square grid; that of the prefix tokens stays as it is.
     """
 
     def __init__(self, spec: BackboneSpec, pretrained: bool, weight_standardisation: WeightStandardisation):
@@ -140,7 +140,11 @@ class Backbone(nn.Module):
 
 
 def normalise_images(images_rgb: Tensor) -> Tensor:
-    """The networks' input, float32 (B, 3, H, W), from images 0..255 of any type and the same shape."""
+    """The networks' input, float32 (B, 3, H, W), from images 0..255 of any type and the same shape.
+
+    >>> normalise_images(torch.full((1, 3, 1, 1), 255)).flatten()
+    tensor([2.2489, 2.4286, 2.6400])
+    """
     mean, std = _image_statistics(images_rgb.device)
     return (images_rgb.float() / 255 - mean) / std
 

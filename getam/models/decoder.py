@@ -1,4 +1,7 @@
-"""The DPT decoder: readout, reassembly and fusion of the taps, squeeze and excitation (docs/method.md section 1)."""
+"""The DPT decoder: readout, reassembly and fusion of the taps, squeeze and excitation.
+
+docs/explanation/method.md, section 1.
+"""
 
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -1,4 +1,7 @@
-"""The segmentation network: a transformer, the DPT decoder on its taps, and two heads (docs/method.md section 1)."""
+"""The segmentation network: a transformer, the DPT decoder on its taps, and two heads.
+
+docs/explanation/method.md, section 1.
+"""
 
 from pathlib import Path
 from typing import Literal
@@ -20,6 +23,10 @@ class SegmentationNetwork(nn.Module):
     `network(images)` takes normalised images (B, 3, H, W), H and W multiples of 32, and returns class logits (B, C)
     and segmentation logits (B, C + 1, H, W), background first. `network.classify(images)` returns the class logits
     alone and does not run the decoder.
+
+    >>> network = build_model("vit_micro_hybrid", num_classes=3, decoder_width=16).eval()
+    >>> network.classify(torch.zeros(2, 3, 64, 64)).shape
+    torch.Size([2, 3])
     """
 
     def __init__(
@@ -115,6 +122,11 @@ def build_model(
         ValueError: an unknown name or a number that is too small.
         TypeError: `pretrained` is of another type.
         FileNotFoundError, CheckpointError: the file `pretrained` does not exist or does not fit.
+
+    >>> network = build_model("vit_micro_hybrid", num_classes=3, decoder_width=16).eval()
+    >>> class_logits, seg_logits = network(torch.zeros(1, 3, 64, 96))
+    >>> class_logits.shape, seg_logits.shape
+    (torch.Size([1, 3]), torch.Size([1, 4, 64, 96]))
     """
     spec = backbone_spec(backbone)
     if not isinstance(pretrained, bool | str | Path):

@@ -50,6 +50,11 @@ def load_released_checkpoint(
         FileNotFoundError: there is no such file.
         CheckpointError: the file cannot be read safely, is of another backbone or number of classes, or has missing or
             unknown names or unexpected shapes.
+
+    >>> load_released_checkpoint(build_model("vit_micro_hybrid", 20).state_dict(), "vitb")
+    Traceback (most recent call last):
+    ...
+    getam.models.weights.CheckpointError: state dict is not one of the released GETAM checkpoints: ...
     """
     backbone_spec(backbone)
     if isinstance(source, Mapping):

@@ -39,6 +39,10 @@ def load_network(path: str | Path) -> tuple[SegmentationNetwork, tuple[str, ...]
     Raises:
         FileNotFoundError: there is no such file.
         CheckpointError: it is damaged, or another program has written it.
+
+    >>> network, classes = load_network(train(experiment, folder, device="cpu", workers=0))
+    >>> classes
+    ('striped disc', 'checkered square', 'framed triangle', 'banded star', 'grainy cross')
     """
     described = read_description(path)
     if not described:

@@ -1,6 +1,6 @@
 """The released code's weight standardisation, (w - mean) / (std + 1e-5), of one convolution or of many at once.
 
-timm 1.x divides by sqrt(var + 1e-8) instead; block outputs differ by 8e-4 (docs/method.md section 1).
+timm 1.x divides by sqrt(var + 1e-8) instead; block outputs differ by 8e-4 (docs/explanation/method.md section 1).
 """
 
 from collections import defaultdict

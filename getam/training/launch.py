@@ -1,4 +1,4 @@
-"""Trains one experiment, from its settings to weights.safetensors (docs/method.md section 5).
+"""Trains one experiment, from its settings to weights.safetensors (docs/explanation/method.md section 5).
 
 The random numbers of a step (dropout, views, order) depend on the seed and the step alone, so that a run resumed from
 a checkpoint ends with the bits of an uninterrupted one (on the CPU).
@@ -55,6 +55,12 @@ def train(
         NotFinite: a loss became NaN or infinite; the state before that step is saved.
         Interrupted: by SIGTERM or Ctrl-C; the state is saved.
         MemoryError: names the settings to lower.
+
+    >>> weights = train(experiment, folder, device="cpu", workers=0)  # experiment: as load_experiment returns it
+    >>> weights.name
+    'weights.safetensors'
+    >>> (folder / "history.csv").is_file()
+    True
     """
     return _train(experiment, folder, device, workers, WEIGHTS, first_phase, again)
 

@@ -1,4 +1,4 @@
-"""The optimisers and the learning rate of both phases (docs/method.md section 5)."""
+"""The optimisers and the learning rate of both phases (docs/explanation/method.md section 5)."""
 
 from typing import Any
 

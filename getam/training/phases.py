@@ -1,4 +1,4 @@
-"""The two phases of training as modules that map a batch to its losses (docs/method.md sections 2 to 5)."""
+"""The two phases of training as modules that map a batch to its losses (docs/explanation/method.md sections 2 to 5)."""
 
 import logging
 from collections.abc import Mapping

@@ -1,4 +1,7 @@
-"""The training loop: the state of one training, its steps, checkpoints and end (docs/method.md section 5)."""
+"""The training loop: the state of one training, its steps, checkpoints and end.
+
+docs/explanation/method.md, section 5.
+"""
 
 import logging
 import signal

@@ -1,4 +1,4 @@
-"""The two presets hold docs/method.md section 8's table; overrides and typos."""
+"""The two presets hold docs/explanation/method.md section 8's table; overrides and typos."""
 
 import pytest
 

@@ -18,7 +18,7 @@ def test_every_experiment_is_one(config, overlay):
 
 @pytest.mark.parametrize(
     ("table", "row", "value"),
-    [  # docs/method.md, section 7
+    [  # docs/explanation/method.md, section 7
         ("voc_val_miou", "ViT-Hybrid", 71.7),
         ("voc_val_miou", "ViT", 68.1),
         ("voc_val_miou", "DeiT", 66.0),

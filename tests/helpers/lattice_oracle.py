@@ -1,6 +1,6 @@
 """The permutohedral lattice and the dense CRF as dense matrices in float64, one pixel, vertex and neighbour at a time.
 
-Written from docs/method.md sections 4 and 6; shares no code with getam.
+Written from docs/explanation/method.md sections 4 and 6; shares no code with getam.
 """
 
 import math

@@ -13,7 +13,7 @@ RELEASED, PAPER = load_recipe("released"), load_recipe("paper")
 
 
 def released_by_hand(maps: np.ndarray, saliency: np.ndarray, label: np.ndarray, quantile: float) -> tuple:
-    """docs/method.md section 3 word by word, one image: (C, H, W), (H, W), (C,) -> labels, mined."""
+    """docs/explanation/method.md section 3 word by word, one image: (C, H, W), (H, W), (C,) -> labels, mined."""
     scores = np.concatenate([(1 - maps.max(0, keepdims=True)) ** 32, maps])
     pixels = scores.argmax(0)
     pixels[pixels == 0] = 255

@@ -1,4 +1,4 @@
-# Archives are fetched, verified and unpacked; data sets are prepared from them (docs/data.md).
+# Archives are fetched, verified and unpacked; data sets are prepared from them (docs/how-to/voc-and-coco.md).
 
 
 include: "../helpers/archives.smk"

@@ -1,7 +1,7 @@
 """The saliency stage: a saliency map of every image of a split, an 8-bit PNG of the image's size.
 
-The method takes a pixel as salient if its value is above 0 (docs/method.md, section 3), so a threshold turns graded
-maps into 0 and 255.
+The method takes a pixel as salient if its value is above 0 (docs/explanation/method.md, section 3), so a threshold
+turns graded maps into 0 and 255.
 """
 
 import logging

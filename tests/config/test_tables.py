@@ -57,6 +57,13 @@ def test_nothing_of_the_papers_stands_beside_the_photographs(config):
         assert {(row.paper, row.source, row.note) for row in rows_of(table, config)} == {(None, "", "")}
 
 
+def test_held_out_images_need_a_number_of_them(config):
+    config = overlaid(config, read("voc6.yaml"))
+    config["datasets"]["voc6"]["options"]["hold-out"] = None
+    with pytest.raises(ValueError, match=r"experiments\.trial\.data\.split: 'train_aug_fit' needs hold-out, a number"):
+        check_studies(config, read("archives.yaml"))
+
+
 def test_runs_of_a_row(config):
     config["seeds"] = [0, 1]
     config["experiments"]["voc_deit"]["seeds"] = [1, 2]

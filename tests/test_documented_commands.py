@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from getam.cli.command import parse
 from tests.helpers.small_workflow import environment
@@ -166,12 +165,6 @@ def dry_run(folder: Path, arguments: list[str], image: Path | None = None) -> No
         check=False,
     )
     assert done.returncode == 0, f"snakemake {shlex.join(arguments)}\n{done.stdout}{done.stderr}"
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_yaml_blocks_are_yaml(page):
-    for text in re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
-        assert isinstance(yaml.safe_load(text), dict | list)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))

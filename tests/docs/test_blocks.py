@@ -1,0 +1,128 @@
+"""Every code block of README and docs is run: Python and YAML here and now, shell with small data (slow).
+
+A block that cannot be run has a comment before it that says why:
+
+    <!-- not run: downloads 5 GB -->
+
+Shell blocks with such a comment are still called with stand-ins (tests/test_documented_commands.py).
+"""
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from getam.config.experiment_file import load_experiment
+from getam.config.validation import check_configuration
+from getam.models.network import build_model
+from getam.models.saving import save_network
+from tests.helpers.configuration import overlaid, read
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "config/README.md", "csrc/README.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+FENCE = re.compile(r"(?:^<!-- not run: ([^\n]*) -->\n)?^```([\w-]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# pycon: examples of docstrings, which test_reference.py runs. Without a word: output and trees of folders.
+LANGUAGES = {"python", "yaml", "sh", "pycon", ""}
+
+
+class Block(NamedTuple):
+    page: Path
+    number: int
+    reason: str | None
+    language: str
+    text: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.page.relative_to(ROOT)}-{self.number}"
+
+
+BLOCKS = [
+    Block(page, number, reason or None, language, text)
+    for page in PAGES
+    for number, (reason, language, text) in enumerate(FENCE.findall(page.read_text(encoding="utf-8")), 1)
+]
+
+
+def run_blocks(language: str):
+    chosen = [block for block in BLOCKS if block.language == language and block.reason is None]
+    return pytest.mark.parametrize("block", chosen, ids=[block.name for block in chosen])
+
+
+def test_every_block_is_of_a_kind_that_is_run():
+    assert {block.language for block in BLOCKS} <= LANGUAGES
+    marks = sum(page.read_text(encoding="utf-8").count("<!-- not run:") for page in PAGES)
+    assert marks == sum(block.reason is not None for block in BLOCKS), "a comment `not run` without a block after it"
+
+
+@run_blocks("python")
+def test_python_block(block):
+    torch.manual_seed(0)
+    exec(compile(block.text, block.name, "exec"), {})
+
+
+@run_blocks("yaml")
+def test_yaml_block(block):
+    """Settings of an experiment, or of the workflow over those of config/."""
+    settings = yaml.safe_load(block.text)
+    if "network" in settings and "data" in settings:
+        load_experiment(settings)
+        return
+    configuration = {}
+    for name in ("config", "recipes", "experiments", "paper"):
+        overlaid(configuration, read(f"{name}.yaml"))
+    check_configuration(overlaid(configuration, settings), ROOT / "workflow" / "schemas", read("archives.yaml"))
+
+
+@pytest.fixture
+def checkout(tmp_path, small_experiment):
+    """A checkout with the files that the pages name: an experiment, a photograph, a network, probabilities."""
+    for name in ("Snakefile", "config", "workflow", "profiles"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    programs = tmp_path / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    for name, module in (("getam", "getam"), ("snakemake", "snakemake"), ("python", "")):
+        call = f"{sys.executable} {'-m ' + module if module else ''}"
+        (programs / name).write_text(f'#!/bin/sh\nexec {call} "$@"\n')
+        (programs / name).chmod(0o755 | stat.S_IEXEC)
+    small_experiment["training"] |= {"epochs": 2, "warmup": 0}
+    (tmp_path / "experiment.yaml").write_text(yaml.safe_dump(small_experiment))
+    photograph = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    Image.fromarray(photograph).save(tmp_path / "photo.jpg")
+    arguments = {"backbone": "vit_micro_hybrid", "classifier": "class_token", "decoder_width": 16}
+    network = build_model(num_classes=2, **arguments)
+    save_network(
+        tmp_path / "results" / "experiments" / "voc" / "weights.safetensors", network, ["cat", "dog"], {}, **arguments
+    )
+    for name in ("PROBABILITIES", "IMAGES"):
+        (tmp_path / name).mkdir()
+    np.save(tmp_path / "PROBABILITIES" / "a.npy", np.full((2, 48, 64), 0.5, np.float32))
+    Image.fromarray(photograph).save(tmp_path / "IMAGES" / "a.png")
+    return tmp_path
+
+
+@pytest.mark.slow
+@run_blocks("sh")
+def test_shell_block(block, checkout):
+    path = os.pathsep.join([str(checkout / ".venv" / "bin"), os.environ["PATH"]])
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", block.text],
+        cwd=checkout,
+        env={**os.environ, "PATH": path, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "csrc")])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stderr}\nMake it run, or say before it: <!-- not run: REASON -->"

@@ -73,7 +73,7 @@ def labellings(run: Run, split: Split, scores: np.ndarray) -> dict[str, tuple[st
         present = np.concatenate([[1], split.labels[split.ids.index(name)]])[:, None, None]
         return (read_probabilities(folder / "probabilities" / f"{name}.npz") * present).argmax(0).astype(np.uint8)
 
-    return {
+    found = {
         "all background": ("", lambda name: np.zeros(image_size(split.image(name)), np.uint8)),
         "saliency x the commonest class": ("", painted(split, saliency, lambda i: commonest)),
         BLIND: ("", painted(split, saliency, lambda i: int(scores[i].argmax()))),
@@ -83,11 +83,14 @@ def labellings(run: Run, split: Split, scores: np.ndarray) -> dict[str, tuple[st
         "pseudo labels": (KNOWING, lambda name: read_mask(run.pseudo_labels(split.name) / f"{name}.png")),
         "prediction with the classes known, without CRF": (KNOWING, known),
     }
+    if not (folder / "probabilities").is_dir():  # a first phase alone
+        found = {name: value for name, value in found.items() if not name.startswith("prediction")}
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path, metavar="RUN", help="with masks and pseudo labels of the split")
+    parser.add_argument("run", type=Path, metavar="RUN", help="with pseudo labels and, after both phases, masks")
     parser.add_argument("--split", default="val")
     parser.add_argument("--name", required=True, help="of the files")
     options = parser.parse_args()

@@ -19,16 +19,16 @@ inline const float* factor_before(const Kernel& kernel, bool transposed) {
 }
 inline const float* factor_after(const Kernel& kernel, bool transposed) { return factor_before(kernel, !transposed); }
 
-// Adds the rows of a block of points to the table that this member writes.
-inline void splat_rows(const Member& member, Tables& tables, const float* factor, size_t p, size_t count,
+// Adds the rows of a block of points, which this member has, to the table.
+inline void splat_rows(Tables& tables, const float* factor, size_t p, size_t count,
                        const Vector* block) {
   const Lattice& lattice = tables.lattice;
   const size_t row = tables.vectors();
   const bool far = tables.exceeds_cache();
   with_corners(lattice.corners(), [&](auto corners) {
     in_pieces(row, [&](auto width, size_t piece) {
-      Vector* table = tables.written(member, piece);
-      const uint32_t* vertex = lattice.vertex.data();
+      Vector* table = tables.written(piece);
+      const uint32_t* vertex = tables.rows.corners();
       const float* weight = lattice.weight.data();
       const Vector* values = block + piece;
       for (size_t i = 0; i < count; ++i) {
@@ -56,7 +56,7 @@ GETAM_INLINE void slice_rows(Tables& tables, const float* factor, size_t p, size
   with_corners(lattice.corners(), [&](auto corners) {
     in_pieces(tables.vectors(), [&](auto width, size_t piece) {
       const Vector* table = tables.read(piece);
-      const uint32_t* vertex = lattice.vertex.data();
+      const uint32_t* vertex = tables.rows.corners();
       const float* weight = lattice.weight.data();
       for (size_t i = 0; i < count; ++i) {
         const size_t at = p + i;

@@ -62,7 +62,7 @@ std::unique_ptr<getam::Kernel> build_kernel(const getam::Features& features, get
   return kernel;
 }
 
-// Every thread of an image writes to its own tables, which cost memory, and time to sum them.
+// Threads share an image's points, and each keeps copies of rows that others write, too, which have to be summed.
 int threads_for(int threads, size_t pixels) {
   constexpr size_t kMost = 8;
   constexpr size_t kFewestPixels = 32;

@@ -23,10 +23,10 @@ void filter_planes(Member& member, const Filter& task, Tables& tables, const flo
   const size_t vectors = tables.vectors();
   for_blocks(member, lattice.points(), [&](size_t p, size_t count) {
     load_block(values, channels, &lattice.pixel[p], count, vectors, block);
-    splat_rows(member, tables, factor_before(*task.kernel, task.transposed), p, count, block);
+    splat_rows(tables, factor_before(*task.kernel, task.transposed), p, count, block);
   });
   tables.publish(member);
-  blur<Vector>(member, lattice, tables.read(), vectors, task.transposed);
+  tables.blur(member, task.transposed);
   const Vector scale = splat(slice_scale(lattice));
   for_blocks(member, lattice.points(), [&](size_t p, size_t count) {
     slice_rows(tables, factor_after(*task.kernel, task.transposed), p, count,
@@ -62,7 +62,7 @@ void run(const Normalise& task) {
       for (size_t v = first_vertex; v < last_vertex; ++v) tables[v] += tables[t * lattice.vertices + v];
     }
     member.barrier();
-    blur<float>(member, lattice, tables.data(), 1);
+    blur<float>(member, lattice, tables.data(), 1, lattice.vertices);
     for (size_t p = first; p < last; ++p) {
       float* weight = &lattice.weight[p * corners];
       float sum = 0;

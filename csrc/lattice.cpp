@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <exception>
 #include <limits>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "simplex.h"
@@ -116,14 +118,14 @@ void link(const VertexTable<kWords>& table, const Key<kWords>& step, int32_t* ne
   }
 }
 
+// Numbers the corners of the points first .. last - 1.
 template <int kWords>
-void number_vertices(Simplices& simplices, const Layout& layout, int threads, Lattice& lattice) {
+void number_corners(Simplices& simplices, const Packing<kWords>& packing, size_t first, size_t last,
+                    VertexTable<kWords>& table, Lattice& lattice) {
   const int corners = lattice.corners();
-  const Packing<kWords> packing(layout);
-  VertexTable<kWords> table(lattice.points() / 2);
-  for (size_t p = 0; p < lattice.points(); ++p) {
+  for (size_t p = first; p < last; ++p) {
     uint32_t* corner = &lattice.vertex[p * corners];
-    if (p > 0 && simplices.equal(p, p - 1)) {
+    if (p > first && simplices.equal(p, p - 1)) {
       std::copy(corner - corners, corner, corner);
       continue;
     }
@@ -134,6 +136,48 @@ void number_vertices(Simplices& simplices, const Layout& layout, int threads, La
       corner[k] = table.find_or_add(key);
     }
   }
+}
+
+// Numbers all corners and returns the table of the vertices. Every member numbers its share of the points in a table of
+// its own. The first table then takes in the others in turn, so that vertices are numbered as they are first met,
+// whatever the number of threads.
+template <int kWords>
+VertexTable<kWords> number_corners(Simplices& simplices, const Packing<kWords>& packing, int threads,
+                                   Lattice& lattice) {
+  std::vector<VertexTable<kWords>> tables;
+  for (int t = 0; t < threads; ++t) tables.emplace_back(lattice.points() / threads / 2);
+  std::vector<std::exception_ptr> failures(threads);
+  run_team(threads, [&](Member& member) {
+    try {
+      const auto [first, last] = member.share(lattice.points());
+      number_corners(simplices, packing, first, last, tables[member.index()], lattice);
+    } catch (...) {
+      failures[member.index()] = std::current_exception();
+    }
+  });
+  for (const std::exception_ptr& failure : failures) {
+    if (failure) std::rethrow_exception(failure);
+  }
+  VertexTable<kWords>& table = tables[0];
+  std::vector<std::vector<uint32_t>> numbers(threads);
+  for (int t = 1; t < threads; ++t) {
+    for (const Key<kWords>& key : tables[t].keys()) numbers[t].push_back(table.find_or_add(key));
+  }
+  run_team(threads, [&](Member& member) {
+    if (member.index() == 0) return;
+    const auto [first, last] = member.share(lattice.points());
+    const std::vector<uint32_t>& number = numbers[member.index()];
+    uint32_t* vertex = lattice.vertex.data();
+    for (size_t i = first * lattice.corners(); i < last * lattice.corners(); ++i) vertex[i] = number[vertex[i]];
+  });
+  return std::move(table);
+}
+
+template <int kWords>
+void number_vertices(Simplices& simplices, const Layout& layout, int threads, Lattice& lattice) {
+  const int corners = lattice.corners();
+  const Packing<kWords> packing(layout);
+  const VertexTable<kWords> table = number_corners(simplices, packing, threads, lattice);
   lattice.vertices = table.keys().size();
 
   for (int j = 0; j < corners; ++j) lattice.directions.push_back({Array<int32_t>(lattice.vertices), 0});

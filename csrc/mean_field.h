@@ -130,19 +130,19 @@ void Inference::iterate(Member& member) {
         normalise(member, p, count, block);
       }
       if (i == task_.iterations) return store_marginals(p, count, block);
-      if (pair_) return pair_.splat(member, p, count, block);
-      for (Term& term : terms_) term.splat(member, p, count, block);
+      if (pair_) return pair_.splat(p, count, block);
+      for (Term& term : terms_) term.splat(p, count, block);
     });
     if (i == task_.iterations) return;
     for (Term& term : terms_) term.tables.publish(member);
     if (task_.negligible > 0) leave_out_labels(member);
-    for (Term& term : terms_) blur<Vector>(member, term.tables.lattice, term.tables.read(), vectors_);
+    for (Term& term : terms_) term.tables.blur(member);
   }
 }
 
 // Rows of scores in base 2: logarithms of probabilities, or energies below zero.
 void Inference::load_unary(Member& member) {
-  // Keeps the logarithm of 0 finite. The same number is in getam/lattice/crf.py and getam/lattice/torch_lattice.py.
+  // Keeps the logarithm of 0 finite. The same number is in getam/lattice/crf_on_cpu.py and getam/lattice/torch_lattice.py.
   constexpr float kSmallest = 1e-20f;
   // Scores of lanes without a label, and bounds of the others: far from the largest float, with which sums overflow.
   constexpr float kLargest = 1e30f;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <type_traits>
 #include <vector>
 
@@ -44,6 +45,9 @@ class Pair {
       for (size_t i = 0; i < count; ++i) {
         const size_t at = p + i;
         if (far) prefetch_corners<width>(kSix, corners.soon(at), five);
+        // Rows of the unary scores come from main memory once an iteration. The last ones ask for what is behind the
+        // array, which a processor ignores.
+        prefetch_far(unary + i * row + piece, row * sizeof(Vector));
         Vector x[width] = {};
         Vector y[width] = {};
         gather(kSix, corners.five + at * 6, corners.five_weight + at * 6, five, x);
@@ -55,13 +59,13 @@ class Pair {
     });
   }
 
-  void splat(const Member& member, size_t p, size_t count, const Vector* block) {
+  void splat(size_t p, size_t count, const Vector* block) {
     const size_t row = five_->tables.vectors();
     const bool far = five_->tables.exceeds_cache();
     const Corners corners(*five_, *two_);
     in_pieces(row, [&](auto width, size_t piece) {
-      Vector* five = five_->tables.written(member, piece);
-      Vector* two = two_->tables.written(member, piece);
+      Vector* five = five_->tables.written(piece);
+      Vector* two = two_->tables.written(piece);
       for (size_t i = 0; i < count; ++i) {
         const size_t at = p + i;
         if (far) prefetch_corners<width>(kSix, corners.soon(at), five);
@@ -74,13 +78,21 @@ class Pair {
   }
 
  private:
+  // Asks for the row that is as many points ahead as it takes to arrive.
+  GETAM_INLINE static void prefetch_far(const void* row, size_t bytes) {
+    constexpr uintptr_t kPoints = 64;
+    const uintptr_t at = reinterpret_cast<uintptr_t>(row) + kPoints * bytes;
+    __builtin_prefetch(reinterpret_cast<const void*>(at), 0);
+    if (bytes > 64) __builtin_prefetch(reinterpret_cast<const void*>(at + 64), 0);
+  }
+
   static constexpr std::integral_constant<int, 6> kSix{};
   static constexpr std::integral_constant<int, 3> kThree{};
 
   struct Corners {
     Corners(const Term& a, const Term& b)
-        : five(a.tables.lattice.vertex.data()),
-          two(b.tables.lattice.vertex.data()),
+        : five(a.tables.rows.corners()),
+          two(b.tables.rows.corners()),
           five_weight(a.tables.lattice.weight.data()),
           two_weight(b.tables.lattice.weight.data()),
           last(a.tables.lattice.points() - 1) {}

@@ -112,15 +112,15 @@ inline std::pair<size_t, size_t> share_chains(const Member& member, const Chains
 }
 
 // Blurs along every direction in turn, or in the reverse order, which is the transpose. The table has rows of so many
-// vectors, or of single floats. Ends at a barrier.
+// vectors, or of single floats; rows: how many a piece of the table has. Ends at a barrier.
 template <typename T>
-void blur(Member& member, const Lattice& lattice, T* table, size_t vectors, bool reversed = false) {
+void blur(Member& member, const Lattice& lattice, T* table, size_t vectors, size_t rows, bool reversed = false) {
   for (int j = 0; j < lattice.corners(); ++j) {
     const Chains& chains = lattice.directions[reversed ? lattice.dimensions - j : j];
     const auto [first, last] = share_chains(member, chains);
     if constexpr (std::is_same_v<T, Vector>) {
       in_pieces(vectors, [&, first = first, last = last](auto width, size_t piece) {
-        blur_chains<Vector, width>(table + piece * lattice.vertices, chains.links.data(), first, last);
+        blur_chains<Vector, width>(table + piece * rows, chains.links.data(), first, last);
       });
     } else {
       blur_chains<T, 1>(table, chains.links.data(), first, last);
@@ -132,51 +132,122 @@ void blur(Member& member, const Lattice& lattice, T* table, size_t vectors, bool
 // Slicing multiplies by this, so that constant values on a fully occupied lattice are kept in scale.
 inline float slice_scale(const Lattice& lattice) { return 1 / (1 + std::ldexp(1.0f, -lattice.dimensions)); }
 
-// The values of a lattice: one table that is read, and one that is written per thread.
+// The rows that the members of a team write. A vertex belongs to the first member whose points touch it; every other one
+// that touches it has a row of its own for it, a copy, after the rows of all vertices. So members write at once, and
+// only the copies have to be summed.
+class Rows {
+ public:
+  Rows(const Lattice& lattice, int threads) : lattice_(lattice), first_copy_(threads + 1, 0), count_(lattice.vertices) {
+    if (threads == 1) return;
+    const size_t corners = lattice.corners();
+    vertex_ = Array<uint32_t>(lattice.points() * corners);
+    std::vector<uint32_t> last(threads, 0);
+    std::vector<Array<int32_t>> copies;
+    std::vector<Array<uint32_t>> copied;
+    for (int t = 0; t < threads; ++t) {
+      copies.emplace_back(t == 0 ? 0 : lattice.vertices);
+      copied.emplace_back(t == 0 ? 0 : lattice.vertices);
+    }
+    std::vector<size_t> copied_count(threads, 0);
+    run_team(threads, [&](Member& member) {
+      const int t = member.index();
+      const auto [first_point, last_point] = member.share(lattice.points());
+      const uint32_t* from = lattice.vertex.data();
+      const size_t first = first_point * corners;
+      const size_t end = last_point * corners;
+      for (size_t i = first; i < end; ++i) last[t] = std::max(last[t], from[i]);
+      member.barrier();
+      // Vertices are numbered as points first touch them: those below are of members before.
+      uint32_t below = 0;
+      for (int before = 0; before < t; ++before) below = std::max(below, last[before] + 1);
+      std::fill_n(copies[t].data(), below, -1);
+      for (size_t i = first; i < end; ++i) {
+        if (from[i] >= below || copies[t][from[i]] >= 0) continue;
+        copies[t][from[i]] = int32_t(copied_count[t]);
+        copied[t][copied_count[t]++] = from[i];
+      }
+      member.barrier();
+      size_t offset = lattice.vertices;
+      for (int before = 0; before < t; ++before) offset += copied_count[before];
+      for (size_t i = first; i < end; ++i) {
+        vertex_[i] = from[i] >= below ? from[i] : uint32_t(offset + copies[t][from[i]]);
+      }
+    });
+    for (int t = 0; t < threads; ++t) first_copy_[t + 1] = first_copy_[t] + copied_count[t];
+    copied_ = Array<uint32_t>(first_copy_[threads]);
+    for (int t = 0; t < threads; ++t) std::copy_n(copied[t].data(), copied_count[t], &copied_[first_copy_[t]]);
+    count_ += first_copy_[threads];
+  }
+
+  size_t count() const { return count_; }
+  // (points, corners): the rows of the corners, for the member whose share has the point.
+  const uint32_t* corners() const { return vertex_.size() > 0 ? vertex_.data() : lattice_.vertex.data(); }
+
+  // Calls f(row, copy) for all copies. No two members have the same row at once. Begins at a barrier, and ends at one
+  // if there are copies.
+  template <typename F>
+  void for_copies(Member& member, F f) const {
+    for (size_t t = 1; t + 1 < first_copy_.size(); ++t) {
+      const auto [first, last] = member.share(first_copy_[t + 1] - first_copy_[t]);
+      for (size_t i = first_copy_[t] + first; i < first_copy_[t] + last; ++i) f(copied_[i], lattice_.vertices + i);
+      member.barrier();
+    }
+  }
+
+ private:
+  const Lattice& lattice_;
+  std::vector<size_t> first_copy_;  // of each member
+  Array<uint32_t> copied_;          // the vertex of each copy
+  Array<uint32_t> vertex_;
+  size_t count_;
+};
+
+// The values of a lattice: one table that is read, and one that is written.
 class Tables {
  public:
   Tables(const Lattice& lattice, size_t vectors, int threads)
-      : lattice(lattice), vectors_(vectors), read_(lattice.vertices * vectors) {
-    for (int t = 0; t < threads; ++t) written_.emplace_back(lattice.vertices * vectors);
-  }
+      : lattice(lattice), rows(lattice, threads), vectors_(vectors), read_(rows.count() * vectors),
+        written_(rows.count() * vectors) {}
 
   const Lattice& lattice;
+  Rows rows;
 
   size_t vectors() const { return vectors_; }
   // Prefetching pays for rows in main memory, and costs time for rows in the cache.
   bool exceeds_cache() const { return lattice.vertices * vectors_ * sizeof(Vector) > kNearBytes; }
   // The tables, from the piece that begins at this vector of the rows.
-  Vector* read(size_t piece = 0) { return read_.data() + piece * lattice.vertices; }
-  Vector* written(const Member& member, size_t piece = 0) {
-    return written_[member.index()].data() + piece * lattice.vertices;
-  }
+  Vector* read(size_t piece = 0) { return read_.data() + piece * rows.count(); }
+  Vector* written(size_t piece = 0) { return written_.data() + piece * rows.count(); }
 
   void clear_written(const Member& member) {
-    for (Array<Vector>& table : written_) {
-      const auto [first, last] = member.share(lattice.vertices * vectors_);
-      std::fill(table.data() + first, table.data() + last, Vector{});
-    }
+    const auto [first, last] = member.share(rows.count() * vectors_);
+    std::fill(written_.data() + first, written_.data() + last, Vector{});
   }
 
-  // The sum of the written tables becomes the table that is read; clears the written ones. Begins and ends at a
+  // The written table becomes the table that is read, with its copies summed; clears the other. Begins and ends at a
   // barrier.
   void publish(Member& member) {
     member.barrier();
-    if (member.index() == 0) std::swap(read_, written_[0]);
+    if (member.index() == 0) std::swap(read_, written_);
     member.barrier();
-    const auto [first, last] = member.share(lattice.vertices * vectors_);
-    for (size_t t = 1; t < written_.size(); ++t) {
-      for (size_t i = first; i < last; ++i) read_[i] += written_[t][i];
-    }
+    for_rows_of_copies(member, [](Vector* row, Vector* copy, int width) {
+      for (int w = 0; w < width; ++w) row[w] += copy[w];
+    });
     clear_written(member);
     member.barrier();
+  }
+
+  // Blurs the table that is read and brings its copies up to date. Ends at a barrier.
+  void blur(Member& member, bool reversed = false) {
+    getam::blur<Vector>(member, lattice, read_.data(), vectors_, rows.count(), reversed);
+    for_rows_of_copies(member, [](Vector* row, Vector* copy, int width) { std::copy_n(row, width, copy); });
   }
 
   // Keeps only these lanes of the table that is read, in rows of fewer vectors. Begins and ends at a barrier.
   void narrow(Member& member, const std::vector<int>& lanes, size_t vectors) {
     member.barrier();
     const auto [first, last] = member.share(lattice.vertices);
-    Vector* narrowed = written_[0].data();
+    Vector* narrowed = written_.data();
     for (size_t lane = 0; lane < vectors * kLanes; ++lane) {
       for (size_t v = first; v < last; ++v) {
         at(narrowed, vectors, v, lane) = lane < lanes.size() ? at(read_.data(), vectors_, v, lanes[lane]) : 0;
@@ -184,7 +255,7 @@ class Tables {
     }
     member.barrier();
     if (member.index() == 0) {
-      std::swap(read_, written_[0]);
+      std::swap(read_, written_);
       vectors_ = vectors;
     }
     member.barrier();
@@ -195,18 +266,28 @@ class Tables {
  private:
   static constexpr size_t kNearBytes = size_t(6) << 20;
 
+  // Calls f(row, copy, width) for every piece of every copy in the table that is read.
+  template <typename F>
+  void for_rows_of_copies(Member& member, F f) {
+    rows.for_copies(member, [&](size_t row, size_t copy) {
+      in_pieces(vectors_, [&](auto width, size_t piece) {
+        f(read(piece) + row * width, read(piece) + copy * width, int(width));
+      });
+    });
+  }
+
   // One number of a table with rows of so many vectors.
   float& at(Vector* table, size_t vectors, size_t vertex, size_t lane) const {
     const size_t vector = lane / kLanes;
     const size_t piece = vector / kPiece * kPiece;
     const size_t width = std::min(kPiece, vectors - piece);
-    Vector* row = table + piece * lattice.vertices + vertex * width;
+    Vector* row = table + piece * rows.count() + vertex * width;
     return reinterpret_cast<float*>(row + vector - piece)[lane % kLanes];
   }
 
   size_t vectors_;
   Array<Vector> read_;
-  std::vector<Array<Vector>> written_;
+  Array<Vector> written_;
 };
 
 }  // namespace

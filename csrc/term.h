@@ -46,8 +46,8 @@ class Term {
   bool plain() const { return kind_ != Compatibility::kMatrix && before_ == nullptr && after_ == nullptr; }
   const Vector* scale() const { return scale_.data(); }
 
-  void splat(const Member& member, size_t p, size_t count, const Vector* block) {
-    splat_rows(member, tables, before_, p, count, block);
+  void splat(size_t p, size_t count, const Vector* block) {
+    splat_rows(tables, before_, p, count, block);
   }
 
   // Adds this term's messages to the scores of a block of points.

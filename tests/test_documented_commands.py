@@ -41,6 +41,8 @@ PROGRAMS = (
     "module",
     "conda",
     "apt-get",
+    "head",
+    "cat",
 )
 STANDIN = """#!{python}
 import json, os, sys

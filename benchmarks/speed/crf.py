@@ -10,6 +10,7 @@ same. The variants take turns on each image. Writes benchmarks/results/crf-<devi
 pydensecrf      the package, which has one thread and keeps every label
 every label     getam.dense_crf(..., negligible=0, threads=1)
 default         getam.dense_crf(..., threads=1)
+..., 2 threads  the same with two threads for the image
 all, N threads  getam.dense_crf_batch of all images, default settings, per image
 GPU             getam.dense_crf of tensors on the GPU
 """
@@ -43,6 +44,8 @@ VARIANTS: dict[str, Callable[[np.ndarray, np.ndarray], torch.Tensor]] = {
     REFERENCE: partial(dense_crf, backend="pydensecrf"),
     "every label": partial(dense_crf, negligible=0, threads=1),
     "default": partial(dense_crf, threads=1),
+    "every label, 2 threads": partial(dense_crf, negligible=0, threads=2),
+    "default, 2 threads": partial(dense_crf, threads=2),
     "GPU": on_gpu,
 }
 

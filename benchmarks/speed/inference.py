@@ -142,7 +142,7 @@ def main() -> None:
                 "of the usual script": f"{len(split) / other:.2f}",
                 "times faster": f"{other / own:.1f}",
                 "images": len(split),
-                "backbone": run.experiment.network.backbone,
+                "backbone": run.experiment.network.name,
                 "sizes": " ".join(map(str, run.experiment.inference.sizes)),
                 "mIoU": f"{100 * summary['mIoU']:.2f}",
                 **equal,

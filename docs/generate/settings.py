@@ -5,7 +5,7 @@ import json
 import re
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel
@@ -46,16 +46,17 @@ def page() -> str:
         ValueError: a setting of an experiment has no meaning in a docstring.
     """
     schema = Experiment.model_json_schema()
-    parts = [_section(name, field.annotation, schema) for name, field in Experiment.model_fields.items()]
-    top = [part for part in parts if part is None]
-    whole = table(_COLUMNS, [_row(name, Experiment, schema) for name in ("name", "seed")][: len(top)])
+    parts = {name: _section(name, field.annotation, schema) for name, field in Experiment.model_fields.items()}
+    top = [name for name, part in parts.items() if part is None]
+    whole = table(_COLUMNS, [_row(name, Experiment, schema) for name in top])
+    parts |= {name: _alternative(name, Experiment, schema) for name in top}
     return joined(
         "# Settings",
         GENERATED,
         "## Of an experiment",
         _INTRODUCTION,
         whole,
-        *(part for part in parts if part),
+        *(part for part in parts.values() if part),
         "## Of the workflow",
         _WORKFLOW,
         table(("key", "default", "meaning"), _workflow()),
@@ -79,7 +80,14 @@ def _section(name: str, model: Any, schema: dict) -> str | None:
     parts = [f"### {code(name)}", _text(model), table(_COLUMNS, rows)]
     for key in nested:
         parts.append(_section(f"{name}.{key}", model.model_fields[key].annotation, schema))
-    return joined(*parts)
+    return joined(*parts, *filter(None, (_alternative(key, model, schema, f"{name}.") for key in names)))
+
+
+def _alternative(key: str, model: type[BaseModel], schema: dict, above: str = "") -> str | None:
+    """The settings of a mapping that a setting may be, beside other values."""
+    kinds = get_args(model.model_fields[key].annotation)
+    models = [kind for kind in kinds if inspect.isclass(kind) and issubclass(kind, BaseModel)]
+    return _section(f"{above}{key}", models[0], schema) if models else None
 
 
 def _row(key: str, model: type[BaseModel], schema: dict, of_schema: dict | None = None) -> tuple[str, str, str, str]:
@@ -130,6 +138,8 @@ def _kind(schema: dict, whole: dict) -> str:
         return ", ".join(code(value) for value in schema["enum"])
     if "const" in schema:
         return code(schema["const"])
+    if "properties" in schema:
+        return f"mapping with {', '.join(map(code, schema['properties']))}"
     if schema.get("type") == "array":
         parts = schema.get("prefixItems")
         inner = ", ".join(_kind(part, whole) for part in parts) if parts else _kind(schema["items"], whole)

@@ -26,12 +26,14 @@ _VERBS = (
     "score",
     "submit",
     "explain",
+    "status",
 )
 
 
 # Before torch is imported: threads that wait for each other go to sleep soon. By default they spin, which makes a step
 # many times as long on a core that another process wants (benchmarks/speed/neighbours.py). GCC's OpenMP, and LLVM's.
-_BARRIERS = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
+# With fewer spins than some hundred, steps without a neighbour take half as long again.
+_BARRIERS = {"GOMP_SPINCOUNT": "500", "KMP_BLOCKTIME": "1"}
 
 # Errors that a user's input can cause, or the machine. All others are faults of this package, and keep their traceback.
 _EXPECTED = (ValueError, OSError, ImportError, MemoryError)

@@ -36,7 +36,7 @@ def _run(options: argparse.Namespace) -> None:
     experiment = load_experiment(options.experiment, dict(options.set))
     classes = open_dataset(experiment.data.dataset).classes
     arguments = {**experiment.network_arguments(), "weight_standardisation": "released"}
-    network = load_released_checkpoint(options.checkpoint, experiment.network.backbone, len(classes))
+    network = load_released_checkpoint(options.checkpoint, experiment.network.name, len(classes))
     write_experiment(options.output, experiment)
     path = options.output / WEIGHTS
     made_from = {"released": file_digest(options.checkpoint)}

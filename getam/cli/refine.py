@@ -27,8 +27,8 @@ def add(commands) -> None:
     parser = commands.add_parser(
         "refine",
         help="probabilities and images to masks, by the dense CRF",
-        usage="getam refine RUN --split S [S ...] [--without-crf] [--discard] [--shard I/N] [--workers N]\n"
-        "                    [--device D] [--batch N]\n"
+        usage="getam refine RUN --split S [S ...] [--without-crf | --known-classes] [--discard] [--shard I/N]\n"
+        "                    [--workers N] [--device D] [--batch N]\n"
         "       getam refine PROBABILITIES IMAGES --output MASKS [settings of the CRF]\n"
         "                    [--workers N] [--device D] [--batch N]",
         description="Refines probabilities with a dense CRF and writes the most probable labels as palette PNGs. Of a "
@@ -42,7 +42,14 @@ def add(commands) -> None:
     )
     parser.add_argument("images", type=Path, nargs="?", help="folder of <id>.jpg, .jpeg or .png")
     parser.add_argument("--split", nargs="+", help="of a run: splits to refine")
-    parser.add_argument("--without-crf", action="store_true", help="of a run: only masks without the CRF")
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument("--without-crf", action="store_true", help="of a run: only masks without the CRF")
+    kinds.add_argument(
+        "--known-classes",
+        action="store_true",
+        help="of a run: only masks with the CRF, restricted to the classes that each image is labelled with, to "
+        "RUN/<split>/masks_known_classes, to teach other networks",
+    )
     parser.add_argument(
         "--discard", action="store_true", help="of a run: remove the probabilities when all masks are there"
     )
@@ -96,7 +103,7 @@ def _refine_run(options: argparse.Namespace) -> None:
     for split in options.split:
         total = len(options.shard.of(run.dataset.split(split).ids))
         settings = not options.without_crf, options.shard, options.workers, options.discard
-        paths = run.refine(split, *settings, _gpu(options), options.batch)
+        paths = run.refine(split, *settings, _gpu(options), options.batch, options.known_classes)
         follow(paths, total, f"refine {split}")
 
 

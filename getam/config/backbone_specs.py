@@ -54,8 +54,32 @@ BACKBONES: dict[str, BackboneSpec] = {
 }
 
 
+# The beginning of the name of a backbone that is any transformer of timm; its properties are known once it is built.
+TIMM = "timm:"
+
+
+# A network of its own, without attention.
+DEEPLAB = "deeplab_v2"
+
+
+def module_of(backbone: str) -> str | None:
+    """The module of `deeplab_v2`, or of timm's backbones; None for those of `BACKBONES`, which share one.
+
+    It is imported by name, which digests of code do not follow: a step with this backbone names it beside its own.
+
+    Raises:
+        ValueError: an unknown name; the message lists the known ones.
+    """
+    if backbone.startswith(TIMM):
+        return "getam.models.timm_backbones"
+    if backbone == DEEPLAB:
+        return "getam.models.deeplab"
+    backbone_spec(backbone)
+    return None
+
+
 def backbone_spec(backbone: str) -> BackboneSpec:
     """The entry of `BACKBONES`. Raises ValueError for an unknown name; the message lists the known ones."""
     if backbone not in BACKBONES:
-        raise ValueError(f"unknown backbone {backbone!r}; {suggestion(backbone, BACKBONES)}")
+        raise ValueError(f"unknown backbone {backbone!r}; {suggestion(backbone, (*BACKBONES, DEEPLAB))}")
     return BACKBONES[backbone]

@@ -11,7 +11,7 @@ from typing import Any
 from getam.config.experiment_file import load_experiment
 from getam.config.first_phase import first_phase_name
 from getam.config.saliency import maps_folder
-from getam.utils.checks import suggestion
+from getam.utils.checks import check_known, suggestion
 
 Config = Mapping[str, Any]
 _SEED = re.compile(r"(?P<experiment>.+)-seed(?P<seed>\d+)")
@@ -57,19 +57,65 @@ def settings_of(run: str, config: Config) -> dict[str, Any]:
     """Settings of a run, as `getam.load_experiment` takes them; `NAME-seed3` is the entry NAME with seed 3.
 
     Raises:
-        ValueError: as `entry_of`; or the entry lacks a setting that has no default, or names no entry of `saliency`.
+        ValueError: as `entry_of`; or the entry lacks a setting that has no default, or names a teacher or an entry of
+            `saliency` that does not exist.
     """
-    match = _SEED.fullmatch(run)
-    name = match["experiment"] if match and run not in config["experiments"] else run
+    name, seed = _entry_and_seed(run, config)
     entry = entry_of(name, config)
     settings = {"name": run, **{key: value for key, value in entry.items() if key not in _OF_ENTRY}}
-    if name != run:
-        settings["seed"] = int(match["seed"])
+    if seed is not None:
+        settings["seed"] = seed
     for section, key in (("data", "dataset"), ("data", "saliency"), ("network", "backbone")):
         if key not in (settings.get(section) or {}):
             raise ValueError(f"experiments.{name}: {section}.{key} is missing")
     folder = maps_folder(settings["data"]["saliency"], config, f"experiments.{name}.data.saliency")
-    return {**settings, "data": {**settings["data"], "saliency": folder}}
+    settings = {**settings, "data": {**settings["data"], "saliency": folder}}
+    if teacher := teacher_of(run, config):
+        place = f"{config.get('pathvars', {}).get('results', 'results')}/experiments/{teacher}"
+        settings["taught_by"] = {**settings["taught_by"], "run": place}
+    return settings
+
+
+def teacher_of(run: str, config: Config) -> str | None:
+    """The run whose labels a run is taught, or None.
+
+    A pupil with another seed than its entry's has a teacher with that seed, so that the spread of the seeds is that of
+    both trainings; unless `taught_by.run` itself names a seed, or the authors' weights.
+    """
+    name, seed = _entry_and_seed(run, config)
+    taught_by = entry_of(name, config).get("taught_by")
+    if not isinstance(taught_by, Mapping) or not isinstance(taught_by.get("run"), str):
+        return None
+    teacher = taught_by["run"]
+    of_teacher, named_seed = _entry_and_seed(teacher, config)
+    check_known(f"experiments.{name}.taught_by.run", of_teacher, config["experiments"])
+    return teacher if seed is None or named_seed is not None else runs_of(of_teacher, config, [seed])[0]
+
+
+def check_teacher(name: str, config: Config) -> None:
+    """Checks that the teacher of an entry can teach it.
+
+    Raises:
+        ValueError: it does not exist, has another data set or no such labels, or is taught by this entry itself.
+    """
+    where, seen, run = f"experiments.{name}.taught_by.run", [name], name
+    while (run := teacher_of(run, config)) is not None:
+        if run in seen:
+            raise ValueError(f"{where}: {' is taught by '.join((*seen, run))}")
+        seen.append(run)
+    if len(seen) > 1:
+        own, teacher = settings_of(name, config), settings_of(seen[1], config)
+        if own["data"]["dataset"] != teacher["data"]["dataset"]:
+            raise ValueError(f"{where}: {seen[1]} has another data set, {teacher['data']['dataset']}")
+        labels = own["taught_by"].get("labels", "pseudo_labels")
+        if labels == "pseudo_labels" and not load_experiment(teacher).has_maps:
+            raise ValueError(f"{where}: {seen[1]} has no activation maps, and so no pseudo labels; take its masks")
+
+
+def _entry_and_seed(run: str, config: Config) -> tuple[str, int | None]:
+    """The entry of a run, and its seed if the name says it."""
+    match = _SEED.fullmatch(run)
+    return (match["experiment"], int(match["seed"])) if match and run not in config["experiments"] else (run, None)
 
 
 def first_phase_of_run(run: str, config: Config) -> str | None:

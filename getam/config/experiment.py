@@ -12,31 +12,24 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from getam.config.backbone_specs import BACKBONES
+from getam.config.backbone_specs import BACKBONES, DEEPLAB, TIMM, module_of
 from getam.config.choices import DILATIONS, FUSIONS, ITERATIONS, METHODS
 from getam.config.recipe import Recipe, load_recipe
+from getam.config.training import ONE_PHASE, Positive, Precision, Section, Side, Training, Whole
 from getam.lattice.settings import CrfSettings
 
-_Whole = Annotated[int, Field(ge=1)]
-_Positive = Annotated[float, Field(gt=0)]
-_Fraction = Annotated[float, Field(ge=0, le=1)]
-_Precision = Literal["float32", "tf32", "bfloat16"]
-_Side = Annotated[int, Field(ge=32, multiple_of=32)]
+SUPERVISED = "getam.training.supervised"
+# A run's masks of images whose classes are known, below the folder of the split.
+KNOWN_CLASSES = "masks_known_classes"
 
 
-class _Section(BaseModel):
-    """Immutable settings; unknown keys and values of another type are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class Data(_Section):
+class Data(Section):
     """The training images.
 
     dataset: folder that `getam prepare` has written.
-    split: images to train on; their image-level labels are used, never their masks.
+    split: images to train on. Their image-level labels are used, and their masks only where `taught_by` says `truth`.
     saliency: folder of <id>.png, as `getam saliency` writes it; null: every pixel is salient.
     """
 
@@ -45,16 +38,43 @@ class Data(_Section):
     saliency: Path | None
 
 
-class Network(_Section):
-    """Arguments of `build_model`."""
+class Teacher(Section):
+    """Labels that another run has made for the training images.
 
-    backbone: Literal[tuple(BACKBONES)]
+    run: its folder; in the workflow's configuration its name.
+    labels: `pseudo_labels`, or `masks`: its predictions by the CRF, restricted to the classes of the image.
+    """
+
+    run: Path
+    labels: Literal["pseudo_labels", "masks"] = "pseudo_labels"
+
+    @property
+    def output(self) -> str:
+        """The folder of the labels, below that of the run and the split."""
+        return KNOWN_CLASSES if self.labels == "masks" else self.labels
+
+
+class TimmBackbone(Section):
+    """timm: name of a vision transformer of timm with a class token."""
+
+    timm: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+
+
+class Network(Section):
+    """Arguments of `build_model`; `{timm: NAME}` is its `timm:NAME`."""
+
+    backbone: Literal[(*BACKBONES, DEEPLAB)] | TimmBackbone
     pretrained: bool | Path = True
     classifier: Literal["pooled", "class_token"] = "pooled"
-    decoder_width: _Whole = 256
+    decoder_width: Whole = 256
+
+    @property
+    def name(self) -> str:
+        """The backbone as `build_model` takes it."""
+        return f"{TIMM}{self.backbone.timm}" if isinstance(self.backbone, TimmBackbone) else self.backbone
 
 
-class Maps(_Section):
+class Maps(Section):
     """Arguments of `activation_maps` and `refine_maps`.
 
     method: the formula of the maps (docs/explanation/method.md section 2).
@@ -66,91 +86,28 @@ class Maps(_Section):
     start_layer: Annotated[int, Field(ge=0)] | None = None
     fusion: Literal[FUSIONS] = "sum"
     iterations: Annotated[int, Field(ge=0)] = ITERATIONS
-    dilations: Annotated[tuple[_Whole, ...], Field(min_length=1)] = DILATIONS
+    dilations: Annotated[tuple[Whole, ...], Field(min_length=1)] = DILATIONS
     labels: Literal["completion", "crf"] = "completion"
 
 
-class DenseEnergy(_Section):
-    """Arguments of `DenseEnergyLoss`; weight 0 leaves the loss out."""
-
-    weight: Annotated[float, Field(ge=0)] = 1e-7
-    sigma_rgb: _Positive = 15.0
-    sigma_xy: _Positive = 100.0
-    scale: Annotated[float, Field(gt=0, le=1)] = 0.5
-
-
-_FAST = {"precision": "bfloat16", "channels_last": True, "compile": "possible", "fused_optimiser": True}
-
-
-class Training(_Section):
-    """Two phases (docs/explanation/method.md section 5): classification alone, then all losses.
-
-    crop: side of the random views. batch: images of one step, of all processes together.
-    epochs: of both phases; classification: fraction of the steps that belong to the first phase.
-    optimiser: `sgd` with the recipe's momentum and weight decay, or `adamw` with `weight_decay`.
-    rate: initial learning rate; it falls as (1 - step / steps)^`power`, is multiplied by `joint_factor` in the joint
-        phase, and rises linearly over the first `warmup` steps. Parameters outside the backbone, which start from
-        random weights, have `head_factor` times this rate.
-    split_cross_entropy: one mean over the background and one over the classes (VOC), or one mean over both (COCO).
-    speed: a word for the next four settings: `exact` is their defaults, `fast` is bfloat16, channels_last, compile
-        `possible`, and fused_optimiser. Settings given beside it count. Only the four are kept.
-    precision: `float32`, `tf32` (products of TensorFloat-32) or `bfloat16` (autocast).
-    channels_last, compile, fused_optimiser: faster on a GPU; results differ by rounding. compile `possible`: on a GPU
-        with Triton and a C compiler.
-    """
-
-    crop: _Side = 256
-    batch: _Whole = 4
-    epochs: _Whole = 20
-    classification: _Fraction = 0.5
-    optimiser: Literal["sgd", "adamw"] = "sgd"
-    rate: _Positive = 0.04
-    power: Annotated[float, Field(ge=0)] = 0.9
-    joint_factor: _Positive = 0.1
-    head_factor: _Positive = 1.0
-    warmup: Annotated[int, Field(ge=0)] = 0
-    weight_decay: Annotated[float, Field(ge=0)] | None = None
-    split_cross_entropy: bool = True
-    dense_energy: DenseEnergy = DenseEnergy()
-    speed: Annotated[Literal["exact", "fast"] | None, Field(exclude=True)] = None
-    precision: _Precision = "float32"
-    channels_last: bool = False
-    compile: bool | Literal["possible"] = False
-    fused_optimiser: bool = False
-
-    @model_validator(mode="before")
-    @classmethod
-    def _settings_of_speed(cls, value: Any) -> Any:
-        if isinstance(value, Mapping) and value.get("speed") in ("exact", "fast"):
-            chosen = _FAST if value["speed"] == "fast" else {}
-            return {**chosen, **{key: given for key, given in value.items() if key != "speed"}}
-        return value
-
-    @model_validator(mode="after")
-    def _weight_decay_fits(self) -> "Training":
-        if self.optimiser == "sgd" and self.weight_decay is not None:
-            raise ValueError("weight_decay is for adamw; that of sgd is set by the recipe (recipe.optimiser)")
-        if self.optimiser == "adamw" and self.weight_decay is None:
-            raise ValueError("weight_decay: adamw needs one, such as 0.01")
-        return self
-
-
-class Inference(_Section):
-    """sizes: sides of the squares that an image is resized to. flip: predict each of them mirrored, too.
+class Inference(Section):
+    """sizes: sides of the squares that an image is resized to, as for `training.crop`. fit: `stretch` the image, or
+    `pad` it, in its own size unless that is larger than the square. flip: predict each square mirrored, too.
     precision: as in training.
     """
 
-    sizes: Annotated[tuple[_Side, ...], Field(min_length=1)] = (256, 320, 480)
+    sizes: Annotated[tuple[Side, ...], Field(min_length=1)] = (256, 320, 480)
+    fit: Literal["stretch", "pad"] = "stretch"
     flip: bool = False
-    precision: _Precision = "float32"
+    precision: Precision = "float32"
 
 
-class Crf(_Section):
+class Crf(Section):
     """Arguments of `dense_crf` on the test images, and `bgr`; see `CrfSettings`."""
 
     iterations: Annotated[int, Field(ge=0)] = CrfSettings.iterations
-    gaussian: tuple[_Positive, _Positive] = CrfSettings.gaussian
-    bilateral: tuple[_Positive, _Positive, _Positive] = CrfSettings.bilateral
+    gaussian: tuple[Positive, Positive] = CrfSettings.gaussian
+    bilateral: tuple[Positive, Positive, Positive] = CrfSettings.bilateral
     backend: Literal["lattice", "pydensecrf"] = "lattice"
     negligible: Annotated[float, Field(ge=0, lt=1)] = CrfSettings.negligible
     bgr: bool = CrfSettings.bgr
@@ -160,32 +117,36 @@ class Crf(_Section):
         return CrfSettings(**self.model_dump())
 
 
-class Monitoring(_Section):
+class Monitoring(Section):
     """How often training reports and saves; no result depends on it.
 
     history: steps between two rows of history.csv. sheet: steps between two picture sheets, 0 for none.
     checkpoint_minutes: minutes between two checkpoints.
     """
 
-    history: _Whole = 50
+    history: Whole = 50
     sheet: Annotated[int, Field(ge=0)] = 1000
-    checkpoint_minutes: _Positive = 10.0
+    checkpoint_minutes: Positive = 10.0
 
 
-class Experiment(_Section):
+class Experiment(Section):
     """An experiment; see `load_experiment`. `recipe` is a preset's name, or a mapping with overrides of a preset.
 
     name: letters, digits, `_`, `.` and `-`; messages and tables use it.
     seed: of every random choice: initial weights, order, views, dropout.
+    taught_by: null: the network learns from image-level labels, and makes its own pseudo labels. A teacher, or `truth`,
+        the data set's masks: it learns from given labels, in one phase. `classification`, `joint_factor` and
+        `dense_energy` of `training` then have no effect, and are 0, 1 and without weight.
     """
 
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
     seed: Annotated[int, Field(ge=0)] = 0
     data: Data
+    taught_by: Literal["truth"] | Teacher | None = None
     network: Network
     recipe: Recipe = Recipe()
     maps: Maps = Maps()
-    training: Training = Training()
+    training: Annotated[Training, Field(validate_default=True)] = Training()
     inference: Inference = Inference()
     crf: Crf = Crf()
     monitoring: Monitoring = Monitoring()
@@ -202,11 +163,38 @@ class Experiment(_Section):
             raise ValueError(f"recipe.preset: expected released or paper, got {preset!r}")
         return load_recipe(preset, **overrides)
 
+    @field_validator("taught_by", mode="before")
+    @classmethod
+    def _teacher_or_truth(cls, value: Any) -> Any:
+        if value is None or value == "truth" or isinstance(value, Mapping):
+            return value
+        raise ValueError(f"taught_by: expected truth, or {{run: ..., labels: pseudo_labels or masks}}, not {value!r}")
+
+    @field_validator("training")
+    @classmethod
+    def _phases_fit(cls, training: Training, others: ValidationInfo) -> Training:
+        if others.data.get("taught_by") is not None:
+            return training.model_copy(update=ONE_PHASE)
+        if training.scale is not None:
+            raise ValueError("training.scale is for given labels: it needs taught_by")
+        return training
+
+    @model_validator(mode="after")
+    def _network_fits(self) -> "Experiment":
+        if self.network.backbone == DEEPLAB:
+            if self.taught_by is None:
+                raise ValueError("network.backbone: deeplab_v2 learns from given labels alone: it needs taught_by")
+            return self
+        for key, sides in (("training.crop", [self.training.crop]), ("inference.sizes", self.inference.sizes)):
+            if wrong := [side for side in sides if side % 32]:
+                raise ValueError(f"{key}: {self.network.name} needs a multiple of 32, not {wrong[0]}")
+        return self
+
     @model_validator(mode="after")
     def _start_layer_exists(self) -> "Experiment":
-        depth = BACKBONES[self.network.backbone].depth
-        if self.maps.start_layer is not None and self.maps.start_layer >= depth:
-            raise ValueError(f"maps.start_layer: {self.network.backbone} has blocks 0 to {depth - 1}")
+        spec = BACKBONES.get(self.network.name)
+        if spec is not None and self.maps.start_layer is not None and self.maps.start_layer >= spec.depth:
+            raise ValueError(f"maps.start_layer: {self.network.backbone} has blocks 0 to {spec.depth - 1}")
         return self
 
     @property
@@ -215,24 +203,63 @@ class Experiment(_Section):
         if self.maps.start_layer is not None:
             return self.maps.start_layer
         by_recipe = self.maps.method in ("getam", "attention_gradient")
-        return self.recipe.first_block(self.network.backbone) if by_recipe else None
+        return self.recipe.first_block(self.network.name) if by_recipe and self.has_maps else None
 
     def digest(self, *sections: str) -> str:
         """sha256 of some sections. Of a path only its presence counts; the files' content is compared elsewhere."""
-        chosen = {section: self._plain()[section] for section in sections}
-        for section, key in (("data", "dataset"), ("data", "saliency"), ("network", "pretrained")):
-            if isinstance(chosen.get(section, {}).get(key), str):
-                chosen[section][key] = "path"
+        plain = self._plain()
+        chosen = {section: plain[section] for section in sections}
+        for section, key in _PATHS:
+            inner = chosen.get(section)
+            if isinstance(inner, dict) and isinstance(inner.get(key), str):
+                inner[key] = "path"
+        # At its default a setting that came later does not count: results of earlier versions stay valid.
+        for *within, key in _LATER:
+            inner = chosen.get(within[0], {}) if within else chosen
+            if key in inner and inner[key] == _default(*within, key):
+                del inner[key]
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
 
     def network_arguments(self) -> dict[str, Any]:
         """Arguments of `build_model`, except num_classes and pretrained."""
         return {
-            "backbone": self.network.backbone,
+            "backbone": self.network.name,
             "classifier": self.network.classifier,
             "decoder_width": self.network.decoder_width,
             "weight_standardisation": self.recipe.weight_standardisation,
         }
+
+    @property
+    def has_maps(self) -> bool:
+        """Whether the network has attention, and so activation maps and pseudo labels."""
+        return self.network.backbone != DEEPLAB
+
+    def network_modules(self) -> tuple[str, ...]:
+        """The modules that are imported by name for the network, for digests of code."""
+        module = module_of(self.network.name)
+        return () if module is None else (module,)
+
+    def training_modules(self) -> tuple[str, ...]:
+        """The modules that the training imports by name, for the digest of its code."""
+        return self.network_modules() if self.taught_by is None else (SUPERVISED, *self.network_modules())
+
+    def given_labels(self, split: str, masks: Path | None) -> Path | None:
+        """The folder of the labels <id>.png that the network is taught; None: it makes its own.
+
+        Args:
+            split: name of the training split.
+            masks: folder of its masks in the data set, if there are any.
+
+        Raises:
+            ValueError: `truth`, and there are none.
+        """
+        if self.taught_by is None:
+            return None
+        if isinstance(self.taught_by, Teacher):
+            return self.taught_by.run / split / self.taught_by.output
+        if masks is None:
+            raise ValueError(f"taught_by: truth needs masks, and split {split!r} has none in {self.data.dataset}")
+        return masks
 
     def as_yaml(self) -> str:
         """Every setting as YAML, in the order of the sections."""
@@ -243,9 +270,26 @@ class Experiment(_Section):
         return {**plain, "recipe": asdict(self.recipe)}
 
 
+_PATHS = (("data", "dataset"), ("data", "saliency"), ("network", "pretrained"), ("taught_by", "run"))
+_LATER = (
+    ("taught_by",),
+    ("training", "steps"),
+    ("training", "scale"),
+    ("training", "bias_factor"),
+    ("inference", "fit"),
+)
+
+
+def _default(*keys: str) -> Any:
+    model = Experiment
+    for key in keys[:-1]:
+        model = model.model_fields[key].annotation
+    return model.model_fields[keys[-1]].default
+
+
 # Files of a run's folder.
 EXPERIMENT, WEIGHTS, PROVENANCE = "experiment.yaml", "weights.safetensors", "provenance.json"
-_TRAINING_SECTIONS = ("seed", "data", "network", "recipe", "maps", "training")
+_TRAINING_SECTIONS = ("seed", "data", "taught_by", "network", "recipe", "maps", "training")
 
 
 def training_digest(experiment: Experiment) -> str:

@@ -5,12 +5,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from getam.config.experiment import EXPERIMENT, Experiment
+from getam.config.experiment import EXPERIMENT, Experiment, Teacher, TimmBackbone
 from getam.utils.checks import suggestion
 from getam.utils.files import write_text
 
@@ -43,8 +43,10 @@ def load_experiment(source: Path | Mapping[str, Any], overrides: Mapping[str, An
         # As JSON, pydantic's strict mode accepts lists for tuples and strings for paths, but not strings for numbers.
         return Experiment.model_validate_json(json.dumps(settings, default=str))
     except ValidationError as error:
-        # A value with two possible types gives an error for each.
+        # A value with two possible types gives an error for each; one inside a section says more than one about it.
         explained = {_location(problem): _explained(problem) for problem in reversed(error.errors())}
+        around = {where[:depth] for where in explained for depth in range(len(where))}
+        explained = {where: message for where, message in explained.items() if where not in around}
         raise ValueError(f"{name}: " + "; ".join(reversed(explained.values()))) from error
 
 
@@ -103,9 +105,13 @@ def _set(settings: dict[str, Any], key: str, value: Any) -> None:
     settings[last] = value
 
 
+# In the place of an error, the type that a value of several types was compared with.
+_TYPES = ("bool", "int", "float", Teacher.__name__, TimmBackbone.__name__)
+
+
 def _location(error: Mapping[str, Any]) -> tuple[str, ...]:
     parts = [str(part) for part in error["loc"]]
-    return tuple(part for part in parts if "[" not in part and part not in ("bool", "int", "float"))
+    return tuple(part for part in parts if "[" not in part and part not in _TYPES)
 
 
 def _explained(error: Mapping[str, Any]) -> str:
@@ -123,5 +129,7 @@ def _explained(error: Mapping[str, Any]) -> str:
 def _keys(sections: list[str]) -> list[str]:
     model = Experiment
     for section in sections:
-        model = model.model_fields[section].annotation
+        kind = model.model_fields[section].annotation
+        # Of the types of a section that may be another value, too, the one with settings.
+        model = next(iter(part for part in get_args(kind) if isinstance(part, type) and part is not type(None)), kind)
     return list(model.model_fields) if issubclass(model, BaseModel) else [field.name for field in fields(model)]

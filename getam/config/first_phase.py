@@ -8,8 +8,9 @@ the same weights, bit for bit, as if it had trained both phases itself.
 import hashlib
 
 from getam.config.backbone_specs import BACKBONES
-from getam.config.experiment import Crf, Experiment, Inference, Maps, Training, training_digest
+from getam.config.experiment import Crf, Experiment, Inference, Maps, training_digest
 from getam.config.recipe import Recipe
+from getam.config.training import Training
 
 # The file of the state after the first phase, in a folder with history.csv and provenance.json.
 FIRST_PHASE = "first_phase.pt"
@@ -27,7 +28,8 @@ def first_phase_of(experiment: Experiment) -> Experiment | None:
     default, of_both = Training(), {}
     if training.optimiser == "sgd":
         of_both["optimiser"] = recipe.optimiser
-    if BACKBONES[experiment.network.backbone].stages:
+    spec = BACKBONES.get(experiment.network.name)
+    if spec is not None and spec.stages:
         of_both["weight_standardisation"] = recipe.weight_standardisation
     changes = {
         "name": "first_phase",

@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
-from getam.config.backbone_specs import backbone_spec, released_start_layer
+from getam.config.backbone_specs import TIMM, backbone_spec, released_start_layer
 from getam.utils.checks import suggestion
 
 Side = Literal["released", "paper"]
@@ -71,8 +71,13 @@ class Recipe:
         """SGD's weight decay."""
         return 0.0 if self.optimiser == "released" else 5e-4
 
-    def first_block(self, backbone: str) -> int:
-        """The first block whose map is summed; `backbone` is a key of `getam.config.backbone_specs.BACKBONES`."""
+    def first_block(self, backbone: str) -> int | None:
+        """The first block whose map is summed, of a backbone as `build_model` takes it.
+
+        None: of a transformer whose depth is not known here, the sixth from the end.
+        """
+        if backbone.startswith(TIMM):
+            return None if self.start_layer == "released" else 0
         spec = backbone_spec(backbone)
         return released_start_layer(spec.depth) if self.start_layer == "released" else spec.paper_start_layer
 

@@ -7,13 +7,19 @@ config/recipes.yaml), `tables` (config/paper.yaml) and `seeds` (config/config.ya
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from getam.config.entries import Config, entry_of, runs_of, seeds_of, settings_of
+from getam.config.entries import Config, check_teacher, entry_of, runs_of, seeds_of, settings_of
+from getam.config.experiment import KNOWN_CLASSES
 from getam.config.experiment_file import load_experiment
 from getam.data.parts import PARTS, is_held_out, splits_of
 from getam.utils.checks import check_known
 
 # Outputs of a run that can be scored -> name of the score file. Maps are scored directly, the others as masks.
-MASKS = {"masks": "iou", "masks_without_crf": "iou_without_crf", "pseudo_labels": "pseudo_label_iou"}
+MASKS = {
+    "masks": "iou",
+    "masks_without_crf": "iou_without_crf",
+    "pseudo_labels": "pseudo_label_iou",
+    KNOWN_CLASSES: "iou_known_classes",
+}
 SCORE_FILES = {**MASKS, "maps": "map_iou"}
 
 
@@ -96,6 +102,7 @@ def check_studies(config: Config, archives: Iterable[str]) -> None:
             load_experiment(settings)
         except ValueError as error:
             raise ValueError(f"experiments.{name}: {str(error).removeprefix('experiment: ')}") from None
+        check_teacher(name, config)
         data = settings["data"]
         folder, _, last = data["dataset"].rpartition("/")
         if folder == "resources/datasets":

@@ -17,6 +17,11 @@ from getam.constants import IMAGE_MEAN
 _PADDING = torch.tensor(IMAGE_MEAN).mul(255).round().to(torch.uint8)[:, None, None]
 
 
+def mean_colour() -> np.ndarray:
+    """ImageNet's mean colour, uint8 (3,), which images are padded with."""
+    return _PADDING.flatten().numpy()
+
+
 class View(NamedTuple):
     """A square view: image_rgb uint8 (3, S, S), saliency uint8 (S, S), valid bool (S, S), False on the padding.
 
@@ -41,19 +46,30 @@ class View(NamedTuple):
         return values[(..., *self.image_area())]
 
 
-def random_view(image_rgb: np.ndarray, saliency: np.ndarray, crop: int, generator: np.random.Generator) -> View:
+def random_view(
+    image_rgb: np.ndarray,
+    saliency: np.ndarray,
+    crop: int,
+    generator: np.random.Generator,
+    scale: tuple[float, float] | None = None,
+) -> View:
     """A crop of `crop` x `crop` pixels of an image and its saliency map.
 
-    The long side is resized to a random length from int(0.9 crop) to int(crop / 0.875): the image by an antialiased
-    bilinear filter (the released code's filter is not known), the saliency map by nearest neighbour. A result that is
-    smaller than the crop is placed at random inside it; the image is padded with the mean colour, the saliency with 0.
+    The long side is resized to a random length: the image by an antialiased bilinear filter (the released code's filter
+    is not known), the saliency map by nearest neighbour. A result that is smaller than the crop is placed at random
+    inside it; the image is padded with the mean colour, the saliency with 0.
 
     Args:
         image_rgb: uint8 (H, W, 3).
-        saliency: uint8 (H, W).
+        saliency: uint8 (H, W), or any other map of labels.
         generator: the only source of randomness.
+        scale: the image is resized by a random factor between these two; None: its long side gets from int(0.9 crop) to
+            int(crop / 0.875) pixels.
     """
-    long_side = int(generator.integers(int(0.9 * crop), int(crop / 0.875) + 1))
+    if scale is None:
+        long_side = int(generator.integers(int(0.9 * crop), int(crop / 0.875) + 1))
+    else:
+        long_side = max(1, round(max(saliency.shape) * generator.uniform(*scale)))
     image, marked = _resized(image_rgb, saliency, long_side)
     if generator.random() < 0.5:
         image, marked = image.flip(-1), marked.flip(-1)

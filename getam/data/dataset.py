@@ -212,3 +212,10 @@ def check_saliency(split: Split, folder: Path) -> None:
     """Raises a FileNotFoundError that names the first missing map, unless every image has one."""
     paths = [folder / f"{name}.png" for name in split.ids]
     check_present(folder, paths, f"saliency maps of split {split.name!r}", "`getam saliency` makes them")
+
+
+def check_labels(split: Split, folder: Path) -> None:
+    """Raises a FileNotFoundError that names the first missing mask, unless every image has one in the folder."""
+    paths = [folder / f"{name}.png" for name in split.ids]
+    maker = "" if folder == split.masks else "`getam label`, or `getam refine --known-classes`, makes them"
+    check_present(folder, paths, f"given labels of split {split.name!r}", maker)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from getam.data.dataset import DataSet, Split, check_images, check_saliency
+from getam.data.dataset import DataSet, Split, check_images, check_labels, check_saliency
 from getam.utils.files import read_json
 from getam.utils.outputs import NOTE
 from getam.utils.provenance import file_digest
@@ -25,6 +25,16 @@ def training_data_digests(dataset: DataSet, split: Split, saliency: Path | None)
         check_saliency(split, saliency)
         digests["saliency"] = _joined(_map(file_digest, [saliency / f"{name}.png" for name in split.ids]))
     return digests
+
+
+def labels_digest(split: Split, folder: Path) -> str:
+    """sha256 of the labels that a split's images are given, the masks <id>.png of a folder.
+
+    Raises:
+        FileNotFoundError: one is missing; the message names it.
+    """
+    check_labels(split, folder)
+    return _joined(_map(file_digest, [folder / f"{name}.png" for name in split.ids]))
 
 
 def saliency_source(folder: Path | None) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from getam.data.augmentation import random_view
+from getam.data.augmentation import mean_colour, random_view
 from getam.data.dataset import Split, check_saliency
 from getam.data.images import read_image, read_mask
 from getam.utils.checks import check_whole
@@ -91,6 +91,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         seed: another seed gives another order.
         first_step: steps that are already done; the batches begin after them.
         rank, replicas: this process, and how many there are.
+        steps: None: those of `epochs`. Otherwise their number, which overrides it; the last epoch may be incomplete.
 
     Raises:
         ValueError: there are fewer images than one step needs.
@@ -105,6 +106,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         first_step: int = 0,
         rank: int = 0,
         replicas: int = 1,
+        steps: int | None = None,
     ):
         check_whole(1, batch_size=batch_size, epochs=epochs, replicas=replicas)
         check_whole(0, images=images, seed=seed, first_step=first_step, rank=rank)
@@ -113,20 +115,22 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         if images < batch_size * replicas:
             raise ValueError(f"a step needs {batch_size * replicas} images, the split has {images}")
         self.steps_per_epoch, self.batch_size = images // (batch_size * replicas), batch_size
-        self._images, self._batch_size, self._epochs, self._seed = images, batch_size, epochs, seed
+        self._images, self._batch_size, self._seed = images, batch_size, seed
+        self._steps = epochs * self.steps_per_epoch if steps is None else steps
         self._first_step, self._rank, self._replicas = first_step, rank, replicas
 
     def __len__(self) -> int:
-        return max(0, self._epochs * self.steps_per_epoch - self._first_step)
+        return max(0, self._steps - self._first_step)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        first_epoch, skipped = divmod(self._first_step, self.steps_per_epoch)
-        for epoch in range(first_epoch, self._epochs):
-            order = np.random.default_rng([self._seed, epoch, self._images]).permutation(self._images)
-            for step in range(skipped, self.steps_per_epoch):
-                start = (step * self._replicas + self._rank) * self._batch_size
-                yield [(epoch, int(i)) for i in order[start : start + self._batch_size]]
-            skipped = 0
+        last_epoch = None
+        for step in range(self._first_step, self._steps):
+            epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
+            if epoch != last_epoch:
+                order = np.random.default_rng([self._seed, epoch, self._images]).permutation(self._images)
+                last_epoch = epoch
+            start = (step_of_epoch * self._replicas + self._rank) * self._batch_size
+            yield [(epoch, int(i)) for i in order[start : start + self._batch_size]]
 
 
 def training_batches(
@@ -172,11 +176,11 @@ class InferenceImages(Dataset):
 
     Args:
         ids: which of the split's images, in which order.
-        sizes: sides of the squares.
+        sizes, fit: as for `squares`.
     """
 
-    def __init__(self, split: Split, ids: Sequence[str], sizes: Sequence[int]):
-        self._split, self._ids, self._sizes = split, ids, sizes
+    def __init__(self, split: Split, ids: Sequence[str], sizes: Sequence[int], fit: str = "stretch"):
+        self._split, self._ids, self._sizes, self._fit = split, ids, sizes, fit
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -184,12 +188,33 @@ class InferenceImages(Dataset):
     def __getitem__(self, i: int) -> tuple[str, tuple[int, int], list[np.ndarray]]:
         """Raises ValueError where the image cannot be read."""
         image = read_image(self._split.image(self._ids[i]))
-        return self._ids[i], image.shape[:2], squares(image, self._sizes)
+        return self._ids[i], image.shape[:2], squares(image, self._sizes, self._fit)
 
 
-def squares(image_rgb: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
-    """An image uint8 (H, W, 3) resized to a square of each size."""
-    return [resized(image_rgb, (size, size)) for size in sizes]
+def squares(image_rgb: np.ndarray, sizes: Sequence[int], fit: str = "stretch") -> list[np.ndarray]:
+    """An image uint8 (H, W, 3) as a square of each size.
+
+    Args:
+        sizes: sides of the squares.
+        fit: `stretch`: it is resized to the square. `pad`: it lies in the square's upper left corner, made smaller only
+            if it is larger than the square; the rest has the mean colour.
+    """
+    if fit == "stretch":
+        return [resized(image_rgb, (size, size)) for size in sizes]
+    padded = []
+    for size in sizes:
+        height, width = area = area_in_square(image_rgb.shape[:2], size)
+        square = np.empty((size, size, 3), np.uint8)
+        square[:] = mean_colour()
+        square[:height, :width] = image_rgb if area == image_rgb.shape[:2] else resized(image_rgb, area)
+        padded.append(square)
+    return padded
+
+
+def area_in_square(image: tuple[int, int], side: int) -> tuple[int, int]:
+    """(height, width) of an image (H, W) in a padded square: its own, unless it is larger than the square."""
+    scale = min(1, side / max(image))
+    return tuple(max(1, round(length * scale)) for length in image)
 
 
 def resized(image_rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:

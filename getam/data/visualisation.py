@@ -1,11 +1,12 @@
 """Pictures of activation maps and labels over images, and sheets of them."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from getam.constants import UNKNOWN
+from getam.constants import BACKGROUND, UNKNOWN
 from getam.data.images import palette
 
 # From 0 to 1 in equal steps.
@@ -28,14 +29,40 @@ def overlay_labels(image_rgb: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return (0.75 * colours + 0.25 * image_rgb).astype(np.uint8)
 
 
-def draw_sheet(path: Path, columns: list[str], rows: list[tuple[str, list[np.ndarray]]], height: int = 160) -> None:
-    """Writes a PNG: a title over each column; each row is a caption and its pictures, scaled to one height."""
+def label_colours(classes: Sequence[str], labels: Iterable[int]) -> list[tuple[str, tuple[int, int, int]]]:
+    """The legend of `overlay_labels`: name and colour of some labels; classes: of the labels 1..C."""
+    names = {**dict(enumerate(classes, 1)), UNKNOWN: "unknown"}
+    colours = palette()
+    return [
+        (names[label], (255, 255, 255) if label == UNKNOWN else tuple(colours[label].tolist()))
+        for label in sorted(labels)
+        if label != BACKGROUND
+    ]
+
+
+def draw_sheet(
+    path: Path,
+    columns: list[str],
+    rows: list[tuple[str, list[np.ndarray]]],
+    height: int = 160,
+    legend: Sequence[tuple[str, tuple[int, int, int]]] = (),
+) -> None:
+    """Writes a PNG: a title over each column; each row is a caption and its pictures, scaled to one height.
+
+    legend: names and their colours, below the last row.
+    """
     font = ImageFont.load_default(12)
     tiles = [(caption, [_scaled(picture, height) for picture in pictures]) for caption, pictures in rows]
     widths = [max(pictures[i].width for _, pictures in tiles) for i in range(len(columns))]
     size = sum(widths) + _GAP * (len(columns) + 1), _TITLE + len(tiles) * (height + _TITLE + _GAP) + _GAP
-    sheet = Image.new("RGB", size, "white")
+    places = list(_legend_places([font.getlength(name) for name, _ in legend], size[0]))
+    bottom, lines = size[1], places[-1][1] + 1 if places else 0
+    sheet = Image.new("RGB", (size[0], bottom + lines * _TITLE), "white")
     draw = ImageDraw.Draw(sheet)
+    for (left, line), (name, colour) in zip(places, legend, strict=True):
+        top = bottom + line * _TITLE
+        draw.rectangle((left, top + 2, left + 12, top + 14), colour, "black")
+        draw.text((left + 18, top), name, "black", font)
     lefts = [_GAP + sum(widths[:i]) + i * _GAP for i in range(len(columns))]
     for left, title in zip(lefts, columns, strict=True):
         draw.text((left, 2), title, "black", font)
@@ -46,6 +73,16 @@ def draw_sheet(path: Path, columns: list[str], rows: list[tuple[str, list[np.nda
         draw.text((_GAP, top + height + 1), caption, "dimgray", font)
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path)
+
+
+def _legend_places(widths: list[float], width: int) -> Iterator[tuple[int, int]]:
+    """Left edge and line of each name, where its square and gaps take 36 pixels."""
+    left, line = _GAP, 0
+    for name in widths:
+        if left > _GAP and left + name + 36 > width:
+            left, line = _GAP, line + 1
+        yield left, line
+        left += round(name) + 36
 
 
 def _scaled(picture: np.ndarray, height: int) -> Image.Image:

@@ -24,12 +24,14 @@ class Job:
     Attributes:
         mask: path of the mask by the CRF.
         plain: path of the mask of the probabilities as they are.
+        labels: those that are possible in the image, where its classes are known; None: all.
     """
 
     probabilities: Path
     image: Path
     mask: Path | None
     plain: Path | None = None
+    labels: tuple[int, ...] | None = None
 
 
 def find_jobs(probabilities: Path, images: Path, masks: Path) -> list[Job]:
@@ -94,6 +96,8 @@ def refine_file(job: Job, settings: CrfSettings) -> Path:
 def read_job(job: Job, settings: CrfSettings) -> tuple[np.ndarray, np.ndarray]:
     """The image uint8 (H, W, 3), with its channels in the order of the settings, and the probabilities (C + 1, H, W).
 
+    Of a job with `labels` the others have the probability 0, and these sum to 1.
+
     Raises:
         ValueError: a file cannot be read, or their sizes differ; the message names both.
     """
@@ -108,7 +112,19 @@ def read_job(job: Job, settings: CrfSettings) -> tuple[np.ndarray, np.ndarray]:
         check_shape("probabilities", probabilities, (len(probabilities), *image.shape[:2]))
     except ValueError as error:
         raise error_of(job, error) from error
+    if job.labels is not None:
+        probabilities = _restricted(probabilities, job.labels)
     return image[..., ::-1] if settings.bgr else image, probabilities
+
+
+def _restricted(probabilities: np.ndarray, labels: tuple[int, ...]) -> np.ndarray:
+    """The same, given that a pixel has one of these labels; all alike where none of them was possible."""
+    chosen = list(labels)
+    restricted = np.zeros_like(probabilities)
+    total = probabilities[chosen].sum(0)
+    with np.errstate(invalid="ignore"):
+        restricted[chosen] = np.where(total > 0, probabilities[chosen] / total, 1 / len(chosen))
+    return restricted
 
 
 def error_of(job: Job, error: ValueError) -> ValueError:

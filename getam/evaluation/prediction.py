@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from getam.data.dataset import Split
 from getam.data.images import check_image
-from getam.data.loading import InferenceImages, inference_images, squares
+from getam.data.loading import InferenceImages, area_in_square, inference_images, squares
 from getam.evaluation.encoding import Encoded, encode
 from getam.evaluation.probabilities import write_encoded
 from getam.models.backbones import normalise_images
@@ -23,7 +23,11 @@ _WRITERS = 4
 
 
 def predict_probabilities(
-    network: nn.Module, image_rgb: np.ndarray | Tensor, sizes: Sequence[int] = SIZES, flip: bool = False
+    network: nn.Module,
+    image_rgb: np.ndarray | Tensor,
+    sizes: Sequence[int] = SIZES,
+    flip: bool = False,
+    fit: str = "stretch",
 ) -> Tensor:
     """Probabilities of the labels at every pixel of one image.
 
@@ -33,8 +37,9 @@ def predict_probabilities(
     Args:
         network: a SegmentationNetwork; it runs in eval mode and returns to the mode it was in.
         image_rgb: uint8 (H, W, 3).
-        sizes: sides of the squares, multiples of 32.
+        sizes: sides of the squares; of GETAM's network multiples of 32.
         flip: average with the mirrored squares' logits, mirrored back.
+        fit: `stretch`, or `pad`: the image keeps its shape, and its size if the square is large enough.
 
     Returns:
         float32 (C + 1, H, W), background first, on the network's device.
@@ -51,12 +56,16 @@ def predict_probabilities(
     if not sizes:
         raise ValueError("sizes: expected at least one")
     with eval_mode(network), tf32_allowed("float32"):
-        return next(_predict(network, [(image.shape[:2], squares(image, sizes))], flip, "float32"))
+        return next(_predict(network, [(image.shape[:2], squares(image, sizes, fit))], flip, "float32", fit))
 
 
 @torch.inference_mode()
 def _predict(
-    network: nn.Module, images: Sequence[tuple[tuple[int, int], list[np.ndarray]]], flip: bool, precision: str
+    network: nn.Module,
+    images: Sequence[tuple[tuple[int, int], list[np.ndarray]]],
+    flip: bool,
+    precision: str,
+    fit: str = "stretch",
 ) -> Iterator[Tensor]:
     """Probabilities of several images, each given as (H, W) and its squares; squares of one size run as one batch."""
     device = next(network.parameters()).device
@@ -65,7 +74,11 @@ def _predict(
     for batch in scales:
         logits = _logits(network, _copied(batch, device), flip, precision)
         for i, (size, _) in enumerate(images):
-            totals[i] += F.interpolate(logits[i : i + 1], size, mode="bilinear", align_corners=False)[0]
+            own = logits[i : i + 1]
+            if fit == "pad":
+                height, width = area_in_square(size, own.shape[-1])
+                own = own[..., :height, :width]
+            totals[i] += F.interpolate(own, size, mode="bilinear", align_corners=False)[0]
     for total in totals:
         yield (total / len(scales)).softmax(0)
 
@@ -93,6 +106,7 @@ def predict_files(
     precision: str = "float32",
     batch: int = 4,
     workers: int = 0,
+    fit: str = "stretch",
 ) -> Iterator[Path]:
     """Writes <id>.npz (see `getam.evaluation.probabilities`) for images of a split and yields each path.
 
@@ -102,7 +116,7 @@ def predict_files(
     Args:
         ids: images of the split.
         folder: where the files are written.
-        sizes, flip: as `predict_probabilities` takes them.
+        sizes, flip, fit: as `predict_probabilities` takes them.
         precision: float32, tf32 or bfloat16 (autocast).
         batch: images that run through the network at once.
         workers: processes that read and resize images.
@@ -111,11 +125,11 @@ def predict_files(
         ValueError: an image cannot be read, or probabilities are NaN or infinite; the files written so far stay.
         OSError: a file cannot be written.
     """
-    loader = iter(inference_images(InferenceImages(split, ids, sizes), workers))
+    loader = iter(inference_images(InferenceImages(split, ids, sizes, fit), workers))
 
     def predicted() -> Iterator[tuple[Path, Tensor]]:
         while images := list(islice(loader, batch)):
-            found = _predict(network, [(size, of_image) for _, size, of_image in images], flip, precision)
+            found = _predict(network, [(size, of_image) for _, size, of_image in images], flip, precision, fit)
             for (name, _, _), probabilities in zip(images, found, strict=True):
                 yield folder / f"{name}.npz", probabilities
 

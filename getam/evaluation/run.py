@@ -3,6 +3,7 @@
     experiment.yaml  history.csv  weights.safetensors  provenance.json
     <split>/probabilities/<id>.npz   masks/<id>.png   masks_without_crf/<id>.png   iou.csv   iou_confusion.csv
     <split>/pseudo_labels/<id>.png   pseudo_label_iou.csv   map_iou.csv   map_iou_thresholds.csv
+    <split>/masks_known_classes/<id>.png   iou_known_classes.csv
 
 In a folder of many files, settings.json says what they were made from, and complete-<i>-of-<n>.json that shard i of n
 is complete.
@@ -18,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from getam.config.experiment import EXPERIMENT, WEIGHTS, Experiment, training_digest
+from getam.config.experiment import EXPERIMENT, KNOWN_CLASSES, WEIGHTS, Experiment, training_digest
 from getam.config.experiment_file import load_experiment
 from getam.config.tables import MASKS
 from getam.data.dataset import DataSet, Split, open_dataset
@@ -57,7 +58,7 @@ class Shard:
 
 WHOLE = Shard()
 # The commands that recompute a folder's files, by its name.
-_VERBS = {"masks": "predict refine", "masks_without_crf": "predict refine", "pseudo_labels": "label"}
+_VERBS = {**dict.fromkeys(MASKS, "predict refine"), "pseudo_labels": "label"}
 
 
 class Run:
@@ -122,9 +123,8 @@ class Run:
         ids = shard.of(split.ids)
         finished, waiting = _whole_batches(ids, batch, {name for name in ids if f"{name}.npz" in done})
         yield from (folder / f"{name}.npz" for name in finished)
-        yield from predict_files(
-            network, split, waiting, folder, settings.sizes, settings.flip, settings.precision, batch, workers
-        )
+        scales = (settings.sizes, settings.flip, settings.precision)
+        yield from predict_files(network, split, waiting, folder, *scales, batch, workers, settings.fit)
         self._note_end(folder, shard, len(ids))
 
     def _made_from(self, module: str, split: Split, settings: str, batch: int, shard: Shard) -> dict[str, object]:
@@ -135,7 +135,7 @@ class Run:
             "settings": settings,
             "list": list_digest(self.dataset, split),
             "images": images_digest(split),
-            "code": provenance.step_digest(module, "getam.models.saving"),
+            "code": provenance.step_digest(module, "getam.models.saving", *self.experiment.network_modules()),
             "batch": batch,  # the rounding of sums depends on it
             "shards": shard.count,
         }
@@ -187,6 +187,7 @@ class Run:
         discard: bool = False,
         gpu: torch.device | None = None,
         batch: int = 4,
+        known_classes: bool = False,
     ) -> Iterator[Path]:
         """Turns probabilities into masks, with the experiment's dense CRF and without; yields one path of each image.
 
@@ -196,11 +197,15 @@ class Run:
             discard: remove the probabilities when all masks are written.
             gpu: None: the CRF runs on the CPU. Masks that the other device made are recomputed.
             batch: images of one size at once on the GPU.
+            known_classes: only masks with the CRF, to `masks_known_classes`: of each image the background and the
+                classes that it is labelled with are possible. Other networks can be taught with them.
 
         Raises:
             FileNotFoundError: an image has neither masks nor probabilities.
-            ValueError: the experiment's CRF has no form for a GPU.
+            ValueError: the experiment's CRF has no form for a GPU; or known classes are asked for and the split has no
+                image-level labels.
         """
+        from getam.data.digests import list_digest
         from getam.evaluation.masks import Job, refine_files
 
         split = self.dataset.split(split_name)
@@ -208,9 +213,14 @@ class Run:
         if not (source / NOTE).is_file():
             raise FileNotFoundError(f"no probabilities in {source}; `getam predict` writes them")
         self.check_current(source)
-        kinds = {self.masks(split_name, kind): kind for kind in ((True, False) if crf else (False,))}
+        known = _known_labels(split) if known_classes else {}
+        if known_classes:
+            kinds = {self.folder / split_name / KNOWN_CLASSES: True}
+        else:
+            kinds = {self.masks(split_name, kind): kind for kind in ((True, False) if crf else (False,))}
         gpu = gpu if crf else None
-        done = {folder: self._reusable_masks(folder, kind, source, gpu) for folder, kind in kinds.items()}
+        extra = {"labels": list_digest(self.dataset, split)} if known_classes else {}
+        done = {folder: self._reusable_masks(folder, kind, source, gpu, extra) for folder, kind in kinds.items()}
         for folder in kinds:
             self._manifest(folder, shard).unlink(missing_ok=True)
         ids = shard.of(split.ids)
@@ -218,11 +228,12 @@ class Run:
         for name in ids:
             missing = [None if f"{name}.png" in done[folder] else folder / f"{name}.png" for folder in kinds]
             masks = missing if crf else [None, *missing]
-            jobs.append(Job(source / f"{name}.npz", split.image(name), *masks))
+            mask, plain = (*masks, None)[:2]
+            jobs.append(Job(source / f"{name}.npz", split.image(name), mask, plain, known.get(name)))
         waiting = [job for job in jobs if job.mask or job.plain]
         needed = [job.probabilities for job in waiting]
         check_present(source, needed, f"probabilities of split {split_name!r}", "`getam predict` writes them")
-        first = self.masks(split_name, crf)
+        first = next(iter(kinds))
         yield from (first / f"{name}.png" for name, job in zip(ids, jobs, strict=True) if not (job.mask or job.plain))
         settings = self.experiment.crf.settings()
         if gpu is None:
@@ -237,7 +248,9 @@ class Run:
             for job in jobs:
                 job.probabilities.unlink(missing_ok=True)
 
-    def _reusable_masks(self, folder: Path, crf: bool, source: Path, gpu: torch.device | None) -> set[str]:
+    def _reusable_masks(
+        self, folder: Path, crf: bool, source: Path, gpu: torch.device | None, extra: dict[str, str]
+    ) -> set[str]:
         modules = ["getam.evaluation.masks"]
         if crf and gpu is not None:
             modules.append("getam.evaluation.device_masks")
@@ -245,6 +258,7 @@ class Run:
             "probabilities": read_json(source / NOTE),
             "settings": self.experiment.digest("crf") if crf else None,
             "code": provenance.step_digest(*modules),
+            **extra,
         }
         return reusable_outputs(folder, made_from, ".png")
 
@@ -260,6 +274,7 @@ class Run:
         from getam.evaluation.labelling import label_files
 
         split = self.dataset.split(split_name)
+        self._check_maps()
         network = self.load_network(device)
         folder = self.pseudo_labels(split_name)
         made_from = self._made_from("getam.evaluation.labelling", split, training_digest(self.experiment), batch, shard)
@@ -279,11 +294,17 @@ class Run:
         from getam.evaluation.map_scores import score_maps, write_map_scores
 
         split = self.dataset.split(split_name)
+        self._check_maps()
         check_images(split)
         network = self.load_network(device)
         scores = score_maps(network, split, self.dataset.classes, self.experiment, batch, workers)
         write_map_scores(self.folder / split_name, scores)
         return scores
+
+    def _check_maps(self) -> None:
+        if not self.experiment.has_maps:
+            network = self.experiment.network.name
+            raise ValueError(f"{self.folder}: {network} has no activation maps, and so no pseudo labels")
 
     def pseudo_labels(self, split_name: str) -> Path:
         """The folder that `label` writes to."""
@@ -308,6 +329,16 @@ class Run:
         self.check_current(folder / what)
         score = score_masks(self.dataset.split(split_name), self.dataset.classes, folder / what, workers)
         return score, write_score(folder, score, MASKS[what])
+
+
+def _known_labels(split: Split) -> dict[str, tuple[int, ...]]:
+    """id -> the background and the labels of the image's classes. Raises a ValueError if they are not known."""
+    if split.labels is None:
+        raise ValueError(f"split {split.name!r} has no image-level labels: the classes of its images are not known")
+    return {
+        name: (0, *(int(c) + 1 for c in of_image.nonzero()[0]))
+        for name, of_image in zip(split.ids, split.labels, strict=True)
+    }
 
 
 def _whole_batches(ids: Sequence[str], batch: int, done: set[str]) -> tuple[list[str], list[str]]:

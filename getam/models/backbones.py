@@ -88,6 +88,7 @@ class Backbone(nn.Module):
         self.vit = _create(spec, pretrained)
         self.tapped_stages = spec.stages
         self.tapped_blocks = spec.blocks
+        self.widths = spec.widths
         released = weight_standardisation == "released"
         self._standardised = use_released_standardisation(self.vit.patch_embed) if released else []
 
@@ -98,7 +99,7 @@ class Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> Features:
         """The `Features` of normalised images (B, 3, H, W). Raises ValueError unless sides are multiples of 32."""
-        _check_images(images)
+        check_images(images)
         patches, stages = self._embed(images)
         grid = patches.shape[-2], patches.shape[-1]
         tokens = torch.cat([*self._prefix(len(images)), patches.flatten(2).transpose(1, 2)], dim=1)
@@ -157,7 +158,8 @@ def _image_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
         return mean, std
 
 
-def _check_images(images: Tensor) -> None:
+def check_images(images: Tensor) -> None:
+    """Raises a ValueError unless they are (B, 3, H, W) with sides that are multiples of 32."""
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"images: expected shape (B, 3, H, W), got {tuple(images.shape)}")
     height, width = images.shape[-2:]

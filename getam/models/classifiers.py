@@ -76,7 +76,7 @@ def with_classifier(network: nn.Module) -> nn.Module:
     Raises:
         TypeError: anything else, such as a network without a class token.
     """
-    if hasattr(network, "classify"):
+    if hasattr(network, "classify") and hasattr(network, "vit"):
         return network
     missing = _missing_parts(network)
     if not missing:

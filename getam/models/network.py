@@ -3,12 +3,13 @@
 docs/explanation/method.md, section 1.
 """
 
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
 from torch import Tensor, nn
 
-from getam.config.backbone_specs import BackboneSpec, backbone_spec
+from getam.config.backbone_specs import DEEPLAB, TIMM, backbone_spec, module_of
 from getam.models.backbones import TAP_STRIDES, Backbone, WeightStandardisation
 from getam.models.classifiers import ClassTokenClassifier, PooledClassifier
 from getam.models.decoder import Decoder, Reassemble, SqueezeExcite, double
@@ -18,7 +19,7 @@ Classifier = Literal["pooled", "class_token"]
 
 
 class SegmentationNetwork(nn.Module):
-    """GETAM's network; see `build_model`.
+    """GETAM's network on a `Backbone`, or on a `getam.models.timm_backbones.TimmBackbone`; see `build_model`.
 
     `network(images)` takes normalised images (B, 3, H, W), H and W multiples of 32, and returns class logits (B, C)
     and segmentation logits (B, C + 1, H, W), background first. `network.classify(images)` returns the class logits
@@ -31,19 +32,18 @@ class SegmentationNetwork(nn.Module):
 
     def __init__(
         self,
-        spec: BackboneSpec,
+        backbone: nn.Module,
         num_classes: int,
         classifier: Classifier,
         decoder_width: int,
-        weight_standardisation: WeightStandardisation,
-        pretrained: bool = False,
     ):
         super().__init__()
-        self.backbone = Backbone(spec, pretrained, weight_standardisation)
+        self.backbone = backbone
         vit = self.backbone.vit
         prefix_tokens = vit.num_prefix_tokens
-        widths = dict(zip("1234", spec.widths, strict=True))
-        self.stage_taps, self.token_taps = "1234"[: spec.stages], "1234"[spec.stages :]
+        widths = dict(zip("1234", backbone.widths, strict=True))
+        stages = backbone.tapped_stages
+        self.stage_taps, self.token_taps = "1234"[:stages], "1234"[stages:]
         self.reassemble = nn.ModuleDict(
             {
                 tap: Reassemble(vit.embed_dim, prefix_tokens, widths[tap], self.backbone.stride, TAP_STRIDES[tap])
@@ -61,7 +61,7 @@ class SegmentationNetwork(nn.Module):
         )
         self.classifier_kind = classifier
         if classifier == "pooled":
-            self.classifier = PooledClassifier(spec.widths[-1], num_classes)
+            self.classifier = PooledClassifier(backbone.widths[-1], num_classes)
             vit.norm = nn.Identity()  # the paper's network does not use the final norm
         else:
             self.classifier = ClassTokenClassifier(vit.embed_dim, num_classes, prefix_tokens)
@@ -106,11 +106,12 @@ def build_model(
     decoder_width: int = 256,
     weight_standardisation: WeightStandardisation = "released",
 ) -> SegmentationNetwork:
-    """Build the network of the paper on one of its backbones.
+    """Build the network of the paper on one of its backbones, or on another one; or DeepLab v2.
 
     Args:
         backbone: a key of `getam.config.backbone_specs.BACKBONES`: vitb_hybrid, vitb, deit, deit_distilled, vit_tiny or
-            vit_micro_hybrid.
+            vit_micro_hybrid; or `timm:NAME`, a vision transformer of timm with a class token. `deeplab_v2` is a network
+            of its own (`getam.models.deeplab`), for which the keyword arguments have no effect.
         num_classes: foreground classes C (VOC 20, COCO 80).
         pretrained: False for random weights, True for timm's ImageNet weights (a download), or the path of a
             safetensors or pth file of the timm model.
@@ -128,7 +129,7 @@ def build_model(
     >>> class_logits.shape, seg_logits.shape
     (torch.Size([1, 3]), torch.Size([1, 4, 64, 96]))
     """
-    spec = backbone_spec(backbone)
+    module = module_of(backbone)
     if not isinstance(pretrained, bool | str | Path):
         raise TypeError(f"pretrained: expected True, False or a path, got {pretrained!r}")
     if num_classes < 1:
@@ -139,9 +140,13 @@ def build_model(
         raise ValueError(f"classifier: expected 'pooled' or 'class_token', got {classifier!r}")
     if weight_standardisation not in ("released", "paper"):
         raise ValueError(f"weight_standardisation: expected 'released' or 'paper', got {weight_standardisation!r}")
-    network = SegmentationNetwork(
-        spec, num_classes, classifier, decoder_width, weight_standardisation, pretrained is True
-    )
+    if backbone == DEEPLAB:
+        return import_module(module).DeepLabV2(num_classes, pretrained)
+    if module is not None:
+        made = import_module(module).TimmBackbone(backbone.removeprefix(TIMM), pretrained)
+        return SegmentationNetwork(made, num_classes, classifier, decoder_width)
+    made = Backbone(backbone_spec(backbone), pretrained is True, weight_standardisation)
+    network = SegmentationNetwork(made, num_classes, classifier, decoder_width)
     if isinstance(pretrained, str | Path):
         load_pretrained(network.vit, pretrained)
     return network

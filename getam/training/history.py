@@ -21,6 +21,7 @@ HISTORY = "history.csv"
 _EVENTS = "tensorboard"
 COLUMNS = ("step", "epoch", "phase", "rate", "total", *LOSSES, "labelled", "images_per_second", "memory_mib")
 _SHEET_COLUMNS = ["image", "saliency", "refined map", "pseudo label", "prediction"]
+_SUPERVISED_COLUMNS = ["image", "given label", "prediction"]
 _SHEET_ROWS = 4
 
 
@@ -56,10 +57,10 @@ class History:
     def add_sheet(
         self, step: int, names: list[str], batch: Batch, output: StepOutput, classes: tuple[str, ...]
     ) -> Path:
-        """Draws the first images of a joint step: image, saliency, map, pseudo label, prediction."""
+        """Draws the first images of a step: image, saliency and map where there are any, label, prediction."""
         path = self._sheets / f"step-{step:06}.png"
         rows = [_sheet_row(i, names[i], batch, output, classes) for i in range(min(_SHEET_ROWS, len(names)))]
-        draw_sheet(path, _SHEET_COLUMNS, rows)
+        draw_sheet(path, _SUPERVISED_COLUMNS if output.maps is None else _SHEET_COLUMNS, rows)
         return path
 
     def close(self) -> None:
@@ -86,12 +87,16 @@ class LossMeans:
         self.steps += 1
         self._timed_images += images
 
-    def close(self, this: Replica, joint: bool) -> dict[str, float | str]:
-        """The numbers of a row; the sums start from zero again."""
+    def close(self, this: Replica, last: StepOutput) -> dict[str, float | str]:
+        """The numbers of a row; the sums start from zero again. last: the output of the last step."""
         means = (this.mean(self.sums) / self.steps).tolist()
         now = time.monotonic()
-        row = {"phase": "joint" if joint else "classification", "total": sum(means[:-1])}
-        row |= dict(zip((*LOSSES, "labelled"), means, strict=True)) if joint else {LOSSES[0]: means[0]}
+        # Of the joint phase all losses: one without weight is 0.
+        of_phase = {"classification": LOSSES[:1], "joint": LOSSES}.get(last.phase, tuple(last.losses))
+        named = dict(zip((*LOSSES, "labelled"), means, strict=True))
+        row = {"phase": last.phase, "total": sum(means[:-1]), **{name: named[name] for name in of_phase}}
+        if last.pixels is not None:
+            row["labelled"] = named["labelled"]
         row["images_per_second"] = round(self._timed_images / (now - self._since), 2)
         row["memory_mib"] = round(_memory_mib(self.device))
         self.sums.zero_()
@@ -127,11 +132,13 @@ def _sheet_row(
 ) -> tuple[str, list[np.ndarray]]:
     image = _array(batch.image_rgb[i].permute(1, 2, 0))
     present = np.flatnonzero(_array(batch.labels[i]))
-    activation = _array(output.maps[i].amax(0).float())
-    pictures = [
-        image,
-        overlay_labels(image, np.where(_array(batch.saliency[i]) > 0, 255, 0).astype(np.uint8)),
-        overlay_map(image, activation),
+    pictures = [image]
+    if output.maps is not None:
+        pictures += [
+            overlay_labels(image, np.where(_array(batch.saliency[i]) > 0, 255, 0).astype(np.uint8)),
+            overlay_map(image, _array(output.maps[i].amax(0).float())),
+        ]
+    pictures += [
         overlay_labels(image, _array(output.pixels[i])),
         overlay_labels(image, _array(output.seg_logits[i].argmax(0)).astype(np.uint8)),
     ]

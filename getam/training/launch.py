@@ -11,11 +11,12 @@ from pathlib import Path
 
 import torch
 
-from getam.config.experiment import WEIGHTS, Experiment, Training, training_digest
+from getam.config.experiment import WEIGHTS, Experiment, training_digest
 from getam.config.experiment_file import write_experiment
 from getam.config.first_phase import FIRST_PHASE, first_phase_of
+from getam.config.training import Training
 from getam.data.dataset import DataSet, Split, open_dataset
-from getam.data.digests import training_data_digests
+from getam.data.digests import labels_digest, training_data_digests
 from getam.models.runtime import tf32_allowed
 from getam.training.checkpoints import PREVIOUS, FinishedTraining, discard_training
 from getam.training.distributed import exclusive, replica
@@ -50,7 +51,7 @@ def train(
             the request: the next call with the same text resumes instead. Empty: discard at every call.
 
     Raises:
-        FileNotFoundError: an image or a saliency map is missing; before anything is trained.
+        FileNotFoundError: an image, a saliency map or a given label is missing; before anything is trained.
         ValueError: settings that do not fit the data or the machine; or the first phase is another experiment's.
         NotFinite: a loss became NaN or infinite; the state before that step is saved.
         Interrupted: by SIGTERM or Ctrl-C; the state is saved.
@@ -125,15 +126,18 @@ def identity_of(experiment: Experiment, dataset: DataSet, split: Split) -> dict[
     """Digests of everything that the trained weights depend on, by name: settings, data, code.
 
     Raises:
-        FileNotFoundError: an image, a saliency map or the file of pretrained weights is missing.
+        FileNotFoundError: an image, a saliency map, a given label or the file of pretrained weights is missing.
     """
-    data = training_data_digests(dataset, split, experiment.data.saliency)
+    given = experiment.given_labels(split.name, split.masks)
+    data = training_data_digests(dataset, split, experiment.data.saliency if given is None else None)
+    if given is not None:
+        data["given labels"] = labels_digest(split, given)
     if isinstance(experiment.network.pretrained, Path):
         data["pretrained"] = provenance.file_digest(experiment.network.pretrained)
     return {
         "settings": training_digest(experiment),
         **{f"data ({part})": digest for part, digest in data.items()},
-        "code": provenance.step_digest(__name__),
+        "code": provenance.step_digest(__name__, *experiment.training_modules()),
     }
 
 

@@ -6,17 +6,17 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from getam.config.experiment import Training
 from getam.config.recipe import Recipe
+from getam.config.training import Training
 
 
 def make_optimiser(network: nn.Module, training: Training, recipe: Recipe) -> Optimizer:
-    """SGD with the recipe's momentum and weight decay, or AdamW, over all parameters.
+    """SGD with the recipe's momentum and weight decay, or AdamW, over all parameters that are trained.
 
     Without `fused_optimiser` many tensors are updated at once on a GPU, as torch does by default, and one after the
     other on the CPU.
     """
-    groups = _groups(network, training.head_factor)
+    groups = _groups(network, training.head_factor, training.bias_factor)
     fused = training.fused_optimiser or None
     form = {"fused": fused, "foreach": None if fused else next(network.parameters()).is_cuda}
     if training.optimiser == "adamw":
@@ -37,14 +37,17 @@ def begin_momentum(optimiser: Optimizer) -> None:
                     optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
-def _groups(network: nn.Module, head_factor: float) -> list[dict[str, Any]]:
-    """Parameter groups with the factor of their rate: one of all, or the backbone and the rest."""
-    if head_factor == 1:
-        return [{"params": list(network.parameters()), "factor": 1.0}]
-    backbone = list(network.backbone.parameters())
-    known = set(map(id, backbone))
-    others = [parameter for parameter in network.parameters() if id(parameter) not in known]
-    return [{"params": backbone, "factor": 1.0}, {"params": others, "factor": head_factor}]
+def _groups(network: nn.Module, head_factor: float, bias_factor: float) -> list[dict[str, Any]]:
+    """Parameter groups with the factor of their rate: one of all, or the backbone, the rest, and the rest's biases."""
+    trained = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+    if head_factor == bias_factor == 1:
+        return [{"params": list(trained.values()), "factor": 1.0}]
+    own = {name: bias_factor if name.rpartition(".")[2] == "bias" else 1.0 for name in trained}
+    factors = {name: 1.0 if name.startswith("backbone.") else head_factor * own[name] for name in trained}
+    groups: dict[float, list[nn.Parameter]] = {factor: [] for factor in (1.0, head_factor, head_factor * bias_factor)}
+    for name, parameter in trained.items():
+        groups[factors[name]].append(parameter)
+    return [{"params": parameters, "factor": factor} for factor, parameters in groups.items() if parameters]
 
 
 def first_joint_step(training: Training, steps: int) -> int:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from getam.config.experiment import Experiment, Training
+from getam.config.experiment import Experiment
+from getam.config.training import Training
 from getam.constants import UNKNOWN
 from getam.method.activation import ActivationRecord
 from getam.method.losses import DenseEnergyLoss, classification_loss, cross_entropy_loss, saliency_loss
@@ -55,15 +56,23 @@ def network_input(batch: Batch, settings: Training) -> Tensor:
 
 
 class StepOutput(NamedTuple):
-    """Losses of a step, a scalar for each name of `LOSSES`; and of the joint phase its maps, labels and logits.
+    """Losses of a step, scalars by names of `LOSSES`; and maps, labels and logits of phases that have them.
 
-    maps: refined and normalised, (B, C, S, S). pixels: pseudo labels uint8 (B, S, S). seg_logits: (B, C + 1, S, S).
+    maps: refined and normalised, (B, C, S, S), of the joint phase. pixels: pseudo labels, or given ones, uint8
+    (B, S, S). seg_logits: (B, C + 1, S, S).
     """
 
     losses: dict[str, Tensor]
     maps: Tensor | None = None
     pixels: Tensor | None = None
     seg_logits: Tensor | None = None
+
+    @property
+    def phase(self) -> str:
+        """The name of the phase: `classification`, `joint` or `supervised`."""
+        if self.pixels is None:
+            return "classification"
+        return "supervised" if self.maps is None else "joint"
 
     @property
     def total(self) -> Tensor:
@@ -131,7 +140,7 @@ class JointPhase(nn.Module):
 
 
 def labelled_fraction(output: StepOutput) -> Tensor:
-    """The fraction of the pixels with a pseudo label other than unknown, a scalar."""
+    """The fraction of the pixels with a label other than unknown, a scalar."""
     return (output.pixels != UNKNOWN).float().mean()
 
 
@@ -144,7 +153,7 @@ def prepare_for_speed(network: SegmentationNetwork, experiment: Experiment, devi
     settings, maps = experiment.training, experiment.maps
     if settings.channels_last:
         network.to(memory_format=torch.channels_last)
-    if not _compiles(settings, device):
+    if not compiles(settings, device):
         return
     from torch._functorch import config  # imports the compiler, which takes seconds
 
@@ -160,7 +169,8 @@ def prepare_for_speed(network: SegmentationNetwork, experiment: Experiment, devi
         module.compile()
 
 
-def _compiles(settings: Training, device: torch.device) -> bool:
+def compiles(settings: Training, device: torch.device) -> bool:
+    """Whether the network is compiled; where the setting is `possible`, the log says what is missing."""
     if settings.compile != "possible":
         return settings.compile
     missing = [

@@ -6,25 +6,27 @@ docs/explanation/method.md, section 5.
 import logging
 import signal
 import time
-from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from getam.config.experiment import PROVENANCE, Experiment
+from getam.config.experiment import PROVENANCE, SUPERVISED, Experiment
 from getam.config.first_phase import FIRST_PHASE
 from getam.data.dataset import DataSet, Split
-from getam.data.digests import saliency_source
-from getam.data.loading import EpochBatches, TrainingImages, training_batches
+from getam.data.loading import EpochBatches, training_batches
 from getam.models.network import build_model
 from getam.models.saving import save_network
 from getam.training.buffers import BufferCopy
 from getam.training.checkpoints import Checkpoints, FinishedTraining, read_checkpoint, write_checkpoint
+from getam.training.description import describe_training
 from getam.training.distributed import Replica, synchronise_batch_norm
+from getam.training.finite import DeferredFlags, NotFinite, Unsettled
 from getam.training.history import History, LossMeans, copy_history
+from getam.training.image_labels import ImageLabelTraining
 from getam.training.optimisation import (
     begin_momentum,
     first_joint_step,
@@ -32,18 +34,8 @@ from getam.training.optimisation import (
     make_optimiser,
     set_learning_rate,
 )
-from getam.training.phases import (
-    Batch,
-    ClassificationPhase,
-    JointPhase,
-    StepOutput,
-    network_input,
-    prepare_for_speed,
-)
-from getam.training.rehearsal import rehearse_joint_step
-from getam.utils import provenance
+from getam.training.phases import Batch, StepOutput, network_input
 from getam.utils.files import read_json, write_json
-from getam.utils.hardware import device_name
 from getam.utils.parallel import available_cores
 from getam.utils.progress import progress
 from getam.utils.signals import Interrupted, StopRequest, deferred_signals
@@ -52,27 +44,11 @@ _MOST_WORKERS = 8
 _log = logging.getLogger(__name__)
 
 
-class NotFinite(ValueError):  # noqa: N818
-    """A loss or the norm of its gradient became NaN or infinite."""
-
-
 class FirstPhase(NamedTuple):
     """A folder that `train_first_phase` has written, and the identity that its state must have."""
 
     folder: Path
     identity: dict[str, str]
-
-
-class _Unsettled(NamedTuple):
-    """A step of which the host does not know yet whether it was finite.
-
-    flags: (2,) on the device: a loss or the gradient of any replica is not finite; any replica was asked to stop.
-    """
-
-    step: int
-    flags: Tensor
-    losses: dict[str, Tensor]
-    norm: Tensor
 
 
 class Trainer:
@@ -107,7 +83,8 @@ class Trainer:
         folder = finished.result.parent
         self._experiment, self._dataset, self._folder = experiment, dataset, folder
         self._finished, self._replica, self._first_phase = finished, this, first_phase
-        self._images = TrainingImages(split, experiment.data.saliency, settings.crop, experiment.seed)
+        self._kind = _kind_of(experiment)(experiment, split)
+        self._images = self._kind.images
         self._batches = self._batches_from(0)
         self._workers = _default_workers(this) if workers is None else workers
         self.steps = len(self._batches)
@@ -118,16 +95,14 @@ class Trainer:
             num_classes=len(dataset.classes), pretrained=experiment.network.pretrained, **experiment.network_arguments()
         )
         self.network = network.to(this.device)
-        prepare_for_speed(self.network, experiment, this.device)
+        self._kind.prepare(self.network, this.device)
         self.network = synchronise_batch_norm(self.network, this).train()
         self._optimiser = make_optimiser(self.network, settings, experiment.recipe)
         self._checkpoints = Checkpoints(folder, finished.identity)
         self._loss_means = LossMeans(this.device)
-        self._most_classes = max(1, int(split.labels.sum(1).max()))
         self._buffers = BufferCopy(self.network)
         self._updating = False  # whether weights are between two states
-        self._unsettled: _Unsettled | None = None
-        self._stop_agreed = False  # by all replicas
+        self._flags = DeferredFlags(self._checkpoints, this.is_main)
         self._first_step = self._done = self._resume()
         begin_momentum(self._optimiser)
         # Read now, so that a missing file is found before anything is trained.
@@ -143,6 +118,7 @@ class Trainer:
             step,
             this.rank,
             this.count,
+            settings.steps,
         )
 
     def _resume(self) -> int:
@@ -188,20 +164,17 @@ class Trainer:
             Exception: any other error; the state before the step that failed is saved.
         """
         if self._first_step <= self._first_joint_step < self._last:
-            settings, this = self._experiment.training, self._replica
-            classes = len(self._dataset.classes)
-            rehearse_joint_step(
-                self.network, self._experiment, settings.batch // this.count, classes, self._most_classes
-            )
+            self._kind.rehearse(self.network, self._experiment.training.batch // self._replica.count)
         batches = iter(self._loader())
+        phases = self._kind.phases(self.network, self._replica, self._first_step, self._first_joint_step, self._last)
         history = History(self._folder, self._first_step) if self._replica.is_main else None
         saved = time.monotonic()
         self._started = saved
         try:
             with deferred_signals() as stop, self._progress() as bar:
-                for phase, steps in self._phases():
+                for phase, steps in phases:
                     for step in steps:
-                        if self._stop_agreed or (self._replica.count == 1 and stop):
+                        if self._flags.stop_agreed or (self._replica.count == 1 and stop):
                             self._interrupt(step, stop)
                         output, names, batch = self._step(phase, step, next(batches), bool(stop))
                         self._done = step + 1
@@ -209,7 +182,7 @@ class Trainer:
                         if time.monotonic() - saved > 60 * self._experiment.monitoring.checkpoint_minutes:
                             self._save(step + 1)
                             saved = time.monotonic()
-                self._settle()
+                self._flags.settle()
         except (NotFinite, Interrupted):
             raise
         except Exception:
@@ -229,21 +202,11 @@ class Trainer:
             total=self._last, initial=self._first_step, desc="train", unit="step", disable=not self._replica.is_main
         )
 
-    def _phases(self) -> Iterator[tuple[nn.Module, range]]:
-        """Each phase that is not over, and its steps."""
-        network, experiment, parallel = self.network, self._experiment, self._replica.data_parallel
-        classification = range(self._first_step, self._first_joint_step)
-        if classification:
-            yield parallel(ClassificationPhase(network, experiment), all_used=False), classification
-        joint = range(max(self._first_step, self._first_joint_step), self._last)
-        if joint:
-            yield parallel(JointPhase(network, experiment), all_used=True), joint
-
     def _step(self, phase: nn.Module, step: int, loaded: dict, stop: bool) -> tuple[StepOutput, list[str], Batch]:
         set_learning_rate(self._optimiser, learning_rate(self._experiment.training, step, self.steps))
         _seed_step(self._experiment.seed, step, self._replica.rank)
         device = self._replica.device
-        batch = Batch.on(device, loaded)
+        batch = self._kind.batch(device, loaded)
         self._buffers.take()
         output = phase(network_input(batch, self._experiment.training), batch)
         self._optimiser.zero_grad(set_to_none=True)
@@ -256,37 +219,10 @@ class Trainer:
         self._optimiser.step()
         self._updating = False
         self._buffers.drop()
-        self._settle()  # the step before: the device has finished it, so that the host does not wait
+        self._flags.settle()  # the step before: the device has finished it, so that the host does not wait
         losses = {name: loss.detach() for name, loss in output.losses.items()}
-        self._unsettled = _Unsettled(step, flags, losses, norm)
+        self._flags.defer(Unsettled(step, flags, losses, norm))
         return output, loaded["id"], batch
-
-    def _settle(self) -> None:
-        """Reads the flags of the last step, before anything is kept of it.
-
-        Raises:
-            NotFinite: it was not finite.
-        """
-        last, self._unsettled = self._unsettled, None
-        if last is None:
-            return
-        broken, self._stop_agreed = last.flags.tolist()
-        if broken:
-            self._give_up(last)
-
-    def _give_up(self, broken: _Unsettled) -> None:
-        """Keeps the last checkpoint that a good step has followed. One that was saved just now may have diverged."""
-        kept = "no checkpoint was saved before it"
-        if self._replica.is_main:
-            self._checkpoints.remove_after(broken.step - 1)
-            if (state := self._checkpoints.latest()[0]) is not None:
-                kept = f"the checkpoint after {state['step']} steps is kept in {self._checkpoints.folder}"
-        losses = ", ".join(f"{name} {loss.item():.4g}" for name, loss in broken.losses.items())
-        raise NotFinite(
-            f"the loss of step {broken.step} is not finite ({losses}), or its gradient is not "
-            f"(norm {broken.norm.item():.4g}); {kept}. "
-            "A lower training.rate, some training.warmup or precision float32 may help"
-        )
 
     def _save_before_error(self) -> None:
         """Saves the state after the last complete step, if the error left it intact."""
@@ -315,11 +251,11 @@ class Trainer:
         done = step + 1
         if history is not None:
             bar.update()
-            if monitoring.sheet and output.maps is not None and (done % monitoring.sheet == 0 or done == self.steps):
+            if monitoring.sheet and output.pixels is not None and (done % monitoring.sheet == 0 or done == self.steps):
                 history.add_sheet(done, names, batch, output, self._dataset.classes)
         if done % monitoring.history == 0 or done in (self._first_joint_step, self.steps):
-            self._settle()
-            row = self._loss_means.close(self._replica, output.maps is not None)
+            self._flags.settle()
+            row = self._loss_means.close(self._replica, output)
             if history is not None:
                 rate = learning_rate(self._experiment.training, step, self.steps)
                 epoch = step // self._batches.steps_per_epoch + 1
@@ -327,7 +263,7 @@ class Trainer:
                 bar.set_postfix(loss=f"{row['total']:.4g}", refresh=False)
 
     def _save(self, step: int) -> None:
-        self._settle()
+        self._flags.settle()
         if self._replica.is_main:
             self._checkpoints.save(step, self._state())
 
@@ -341,18 +277,8 @@ class Trainer:
 
     def finish(self) -> None:
         """Writes provenance and the result, and removes the checkpoints."""
-        described = {
-            "experiment": self._experiment.name,
-            "seed": self._experiment.seed,
-            "saliency": saliency_source(self._experiment.data.saliency),
-            "made_from": self._finished.identity,
-            **provenance.environment(),
-            "device": device_name(self._replica.device.type),
-            "processes": self._replica.count,
-            "steps": self._last,
-            "seconds_of_the_last_session": round(time.monotonic() - self._started, 1),
-            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        }
+        seconds = time.monotonic() - self._started
+        described = describe_training(self._experiment, self._finished.identity, self._replica, self._last, seconds)
         if self._first_phase_made is not None:
             described["first_phase"] = self._first_phase_made
         write_json(self._folder / PROVENANCE, described)
@@ -364,6 +290,15 @@ class Trainer:
             save_network(result, self.network, self._dataset.classes, self._finished.identity, **arguments)
         self._finished.keep()
         self._checkpoints.remove()
+
+
+def _kind_of(experiment: Experiment) -> type:
+    """The kind of the training. Given labels have a module of their own, which is imported by name: digests of code
+    do not follow this, and other trainings do not depend on it.
+    """
+    if experiment.taught_by is None:
+        return ImageLabelTraining
+    return import_module(SUPERVISED).SupervisedTraining
 
 
 def _default_workers(this: Replica) -> int:

@@ -19,6 +19,7 @@ _WITHOUT_EFFECT = (
     "getam.data.digests",
     "getam.data.visualisation",
     "getam.training.checkpoints",
+    "getam.training.description",
     "getam.training.history",
     "getam.utils.",
     "getam_lattice.checks",

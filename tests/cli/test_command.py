@@ -112,7 +112,7 @@ def test_waiting_threads_sleep_unless_the_user_says_otherwise(monkeypatch):
     monkeypatch.setenv("KMP_BLOCKTIME", "infinite")
     monkeypatch.setattr(command, "_run", lambda arguments: seen.update(os.environ))
     main([])
-    assert (seen["GOMP_SPINCOUNT"], seen["KMP_BLOCKTIME"]) == ("1000", "infinite")
+    assert (seen["GOMP_SPINCOUNT"], seen["KMP_BLOCKTIME"]) == ("500", "infinite")
 
 
 def test_torch_is_imported_after_that():

@@ -3,7 +3,15 @@
 import pytest
 import yaml
 
-from getam.config.entries import entry_of, first_phase_of_run, runs_of, settings_of, settings_of_first_phase
+from getam.config.entries import (
+    check_teacher,
+    entry_of,
+    first_phase_of_run,
+    runs_of,
+    settings_of,
+    settings_of_first_phase,
+    teacher_of,
+)
 from getam.config.experiment_file import load_experiment
 from getam.config.first_phase import first_phase_of
 from getam.config.schema import entry_schema
@@ -42,7 +50,8 @@ def test_seeds(config):
 def test_a_first_phase_is_found_by_its_name(config):
     """A cluster job is given only the path of its output."""
     runs = [f"{name}-seed7" for name in config["experiments"] if "checkpoint" not in entry_of(name, config)]
-    phases = {run: first_phase_of_run(run, config) for run in runs}
+    phases = {run: phase for run in runs if (phase := first_phase_of_run(run, config))}
+    assert set(runs) - set(phases) == {"voc_multistage-seed7", "voc_multistage_masks-seed7"}
     for run, phase in phases.items():
         found, own = (load_experiment(s) for s in (settings_of_first_phase(phase, config), settings_of(run, config)))
         assert first_phase_of(found) == first_phase_of(own)
@@ -51,6 +60,51 @@ def test_a_first_phase_is_found_by_its_name(config):
     assert phases["voc_deit-seed7"] not in shared
     with pytest.raises(ValueError, match="no experiment of the configuration has the first phase 0123456789ab-seed0"):
         settings_of_first_phase("0123456789ab-seed0", config)
+
+
+def test_teachers(config):
+    """The run's folder takes the place of its name; a pupil of another seed has the teacher of that seed."""
+    config["experiments"] |= {
+        "pupil": {"extends": "voc_vitb", "taught_by": {"run": "voc_deit", "labels": "masks"}},
+        "of_seed": {"extends": "voc_vitb", "taught_by": {"run": "voc_deit-seed4"}},
+        "of_released": {"extends": "voc_vitb", "taught_by": {"run": "released_voc_deit"}},
+        "bound": {"extends": "voc_vitb", "taught_by": "truth"},
+    }
+    taught = settings_of("pupil", config)["taught_by"]
+    assert taught == {"run": "results/experiments/voc_deit", "labels": "masks"}
+    experiment = load_experiment(settings_of("pupil", config))
+    folder = experiment.given_labels("train_aug", None)
+    assert str(folder) == "results/experiments/voc_deit/train_aug/masks_known_classes"
+    assert first_phase_of_run("pupil", config) is None
+    runs = ("pupil", "pupil-seed3", "of_seed-seed3", "of_released-seed3", "bound", "voc_deit")
+    teachers = ("voc_deit", "voc_deit-seed3", "voc_deit-seed4", "released_voc_deit", None, None)
+    assert tuple(teacher_of(run, config) for run in runs) == teachers
+    for name in ("pupil", "of_seed", "of_released", "bound"):
+        check_teacher(name, config)
+
+
+def test_wrong_teachers(config):
+    config["experiments"]["pupil"] = {"extends": "voc_vitb", "taught_by": {"run": "voc_diet"}}
+    with pytest.raises(
+        ValueError, match=r"experiments\.pupil\.taught_by\.run: there is no 'voc_diet'; did you mean voc"
+    ):
+        settings_of("pupil", config)
+    config["experiments"]["pupil"]["taught_by"] = {"run": "coco_vitb_hybrid"}
+    with pytest.raises(
+        ValueError, match="taught_by.run: coco_vitb_hybrid has another data set, resources/datasets/coco"
+    ):
+        check_teacher("pupil", config)
+    config["experiments"]["pupil"]["taught_by"] = {"run": "voc_multistage"}
+    with pytest.raises(
+        ValueError, match="voc_multistage has no activation maps, and so no pseudo labels; take its masks"
+    ):
+        check_teacher("pupil", config)
+    config["experiments"]["pupil"]["taught_by"]["labels"] = "masks"
+    check_teacher("pupil", config)
+    config["experiments"]["pupil"]["taught_by"] = {"run": "other"}
+    config["experiments"]["other"] = {"extends": "voc_vitb", "taught_by": {"run": "pupil"}}
+    with pytest.raises(ValueError, match="taught_by.run: pupil is taught by other is taught by pupil"):
+        check_teacher("pupil", config)
 
 
 def test_wrong_entries(config):

@@ -74,7 +74,26 @@ def test_numbers_as_people_write_them(tmp_path):
         ({"recipe": 3}, "recipe|expected released, paper"),
         ({"maps": {"start_layer": 12}}, "maps.start_layer: vitb_hybrid has blocks 0 to 11"),
         ({"network": {"backbone": "vitc"}}, "network.backbone: .*vitb_hybrid.*not 'vitc'"),
+        (
+            {"network": {"backbone": {"tim": "x"}}},
+            "network.backbone.timm: missing; network.backbone.tim: no such setting",
+        ),
+        ({"network": {"backbone": {"timm": "a/b"}}}, "network.backbone.timm: .*not 'a/b'"),
         ({"network": {"backbone": "vitb", "pretrained": 3}}, "network.pretrained: "),
+        ({"network": {"backbone": "deeplab_v2"}}, "network.backbone: deeplab_v2 learns from given labels alone"),
+        ({"training": {"crop": 321}}, "training.crop: vitb_hybrid needs a multiple of 32, not 321"),
+        ({"inference": {"sizes": [256, 513]}}, "inference.sizes: vitb_hybrid needs a multiple of 32, not 513"),
+        ({"taught_by": "teacher"}, "taught_by: expected truth, or {run: ..., labels: .*}, not 'teacher'"),
+        (
+            {"taught_by": {"runn": "r"}},
+            "^experiment: taught_by.run: missing; taught_by.runn: no such .*did you mean run",
+        ),
+        (
+            {"taught_by": {"run": "r", "labels": "x"}},
+            "taught_by.labels: Input should be 'pseudo_labels' or 'masks', not",
+        ),
+        ({"training": {"scale": [0.5, 1]}}, "training.scale is for given labels: it needs taught_by"),
+        ({"taught_by": "truth", "training": {"scale": [2, 1]}}, "training.scale: expected the smaller factor first"),
         ({"inference": {"sizes": []}}, "inference.sizes: "),
         ({"crf": {"gaussian": [3]}}, "crf.gaussian.1: missing"),
         ({"name": "a/b"}, "name: "),
@@ -169,6 +188,7 @@ OTHERS = {
     "data.dataset": ("elsewhere", False),  # its content is compared
     "data.split": ("train", True),
     "data.saliency": ("maps", True),
+    "taught_by": ("truth", True),
     "network.backbone": ("vitb", True),
     "network.pretrained": (False, True),
     "network.classifier": ("class_token", True),
@@ -192,12 +212,15 @@ OTHERS = {
     "training.crop": (320, True),
     "training.batch": (8, True),
     "training.epochs": (10, True),
+    "training.steps": (7, True),
+    "training.scale": ([0.5, 1.5], True),
     "training.classification": (0.25, True),
     "training.optimiser": ("adamw", True),
     "training.rate": (0.01, True),
     "training.power": (1.0, True),
     "training.joint_factor": (1.0, True),
     "training.head_factor": (10.0, True),
+    "training.bias_factor": (2.0, True),
     "training.warmup": (5, True),
     "training.weight_decay": (0.01, True),
     "training.split_cross_entropy": (False, True),
@@ -210,6 +233,7 @@ OTHERS = {
     "training.compile": (True, True),
     "training.fused_optimiser": (True, True),
     "inference.sizes": ([320], False),
+    "inference.fit": ("pad", False),
     "inference.flip": (True, False),
     "inference.precision": ("tf32", False),
     "crf.iterations": (10, False),
@@ -224,7 +248,11 @@ OTHERS = {
 }
 # adamw needs a weight decay, and sgd takes none.
 ADAMW = "training.weight_decay"
-TOGETHER = {"training.optimiser": {ADAMW: 0.01}, ADAMW: {"training.optimiser": "adamw"}}
+TOGETHER = {
+    "training.optimiser": {ADAMW: 0.01},
+    ADAMW: {"training.optimiser": "adamw"},
+    "training.scale": {"taught_by": "truth"},
+}
 
 
 def leaves(value, path=()):
@@ -244,6 +272,35 @@ def test_every_setting_that_can_change_weights_changes_their_identity(key):
     before = load_experiment(SMALLEST, {key: 0.1, "training.optimiser": "adamw"} if key == ADAMW else None)
     after = load_experiment(SMALLEST, {**TOGETHER.get(key, {}), key: value})
     assert (training_digest(before) != training_digest(after)) == counts
+
+
+def test_given_labels_need_one_phase():
+    """What the two phases of learning from maps need is without effect, and the file says so."""
+    training = {"classification": 0.3, "joint_factor": 5.0, "dense_energy": {"weight": 1.0, "scale": 1.0}}
+    changed = load_experiment(with_settings(taught_by="truth", training=training))
+    assert changed == load_experiment(with_settings(taught_by="truth"))
+    assert training_digest(changed) != training_digest(load_experiment(SMALLEST))
+    settings = yaml.safe_load(changed.as_yaml())["training"]
+    assert (settings["classification"], settings["joint_factor"], settings["dense_energy"]["weight"]) == (0, 1, 0)
+
+
+def test_settings_of_later_versions_leave_identities_alone():
+    """The digest of version 0.2: `getam refine` compares it with stored runs."""
+    experiment = load_experiment(with_settings(training={"classification": 0.3}, network={"backbone": "vitb"}))
+    assert training_digest(experiment).startswith("0367d1d56")
+    assert "taught_by: null" in experiment.as_yaml()
+
+
+def test_a_backbone_of_timm():
+    """Its depth is not known without timm, so that the released first block is left to the network."""
+    settings = {"backbone": {"timm": "vit_small_patch14_reg4_dinov2.lvd142m"}}
+    experiment = load_experiment(with_settings(network=settings))
+    assert experiment.network_arguments()["backbone"] == "timm:vit_small_patch14_reg4_dinov2.lvd142m"
+    assert experiment.start_layer is None
+    assert load_experiment(with_settings(network=settings, recipe="paper")).start_layer == 0
+    assert load_experiment(with_settings(network=settings, maps={"start_layer": 3})).start_layer == 3
+    assert experiment.network_modules() == experiment.training_modules() == ("getam.models.timm_backbones",)
+    assert load_experiment(yaml.safe_load(experiment.as_yaml())) == experiment
 
 
 def test_pretrained_weights_are_part_of_the_identity():

@@ -148,6 +148,9 @@ def test_epochs():
         assert len(set(seen)) == 9
         assert {e for batch in batches[3 * epoch : 3 * epoch + 3] for e, _ in batch} == {epoch}
     assert batches != list(EpochBatches(10, batch_size=3, epochs=4, seed=1))
+    # A number of steps overrides that of the epochs, and may end within one.
+    assert list(EpochBatches(10, batch_size=3, epochs=1, steps=11)) == batches[:11]
+    assert list(EpochBatches(10, batch_size=3, epochs=9, steps=11, first_step=5)) == batches[5:11]
     assert len(EpochBatches(10, batch_size=3, epochs=4, first_step=11)) == 1
     assert list(EpochBatches(10, batch_size=3, epochs=4, first_step=12)) == []
 

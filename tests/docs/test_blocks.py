@@ -9,6 +9,7 @@ Shell blocks with such a comment are still called with stand-ins (tests/test_doc
 
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -32,6 +33,7 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "config/README.md", "csrc/README.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
+TUTORIAL = ROOT / "docs" / "tutorial.md"
 FENCE = re.compile(r"(?:^<!-- not run: ([^\n]*) -->\n)?^```([\w-]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # pycon: examples of docstrings, which test_reference.py runs. Without a word: output and trees of folders.
 LANGUAGES = {"python", "yaml", "sh", "pycon", ""}
@@ -58,12 +60,14 @@ BLOCKS = [
 
 def run_blocks(language: str):
     chosen = [block for block in BLOCKS if block.language == language and block.reason is None]
+    if language == "sh":
+        chosen = [block for block in chosen if block.page != TUTORIAL]  # its blocks build on one another
     return pytest.mark.parametrize("block", chosen, ids=[block.name for block in chosen])
 
 
 def test_every_block_is_of_a_kind_that_is_run():
     assert {block.language for block in BLOCKS} <= LANGUAGES
-    marks = sum(page.read_text(encoding="utf-8").count("<!-- not run:") for page in PAGES)
+    marks = sum(len(re.findall("^<!-- not run:", page.read_text(encoding="utf-8"), re.M)) for page in PAGES)
     assert marks == sum(block.reason is not None for block in BLOCKS), "a comment `not run` without a block after it"
 
 
@@ -81,7 +85,7 @@ def test_yaml_block(block):
         load_experiment(settings)
         return
     configuration = {}
-    for name in ("config", "recipes", "experiments", "paper"):
+    for name in ("config", "recipes", "experiments", "paper", *(["demo"] if block.page == TUTORIAL else [])):
         overlaid(configuration, read(f"{name}.yaml"))
     check_configuration(overlaid(configuration, settings), ROOT / "workflow" / "schemas", read("archives.yaml"))
 
@@ -113,12 +117,15 @@ def checkout(tmp_path, small_experiment):
     return tmp_path
 
 
-@pytest.mark.slow
-@run_blocks("sh")
-def test_shell_block(block, checkout):
+def run(text: str, checkout: Path) -> None:
+    """Runs a block as a reader would in a checkout.
+
+    Raises:
+        AssertionError: it fails.
+    """
     path = os.pathsep.join([str(checkout / ".venv" / "bin"), os.environ["PATH"]])
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", block.text],
+        ["bash", "-euo", "pipefail", "-c", text],
         cwd=checkout,
         env={**os.environ, "PATH": path, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "csrc")])},
         capture_output=True,
@@ -126,3 +133,27 @@ def test_shell_block(block, checkout):
         check=False,
     )
     assert done.returncode == 0, f"{done.stderr}\nMake it run, or say before it: <!-- not run: REASON -->"
+
+
+@pytest.mark.slow
+@run_blocks("sh")
+def test_shell_block(block, checkout):
+    run(block.text, checkout)
+
+
+@pytest.mark.slow
+def test_tutorial(checkout, small_workflow):
+    """All its blocks in their order, with few small images; the settings that it changes are written as it says."""
+    (checkout / "config").unlink()
+    shutil.copytree(ROOT / "config", checkout / "config")
+    (checkout / "config" / "demo.yaml").write_text(yaml.safe_dump({**small_workflow, "seeds": [0], "shards": 1}))
+    for block in BLOCKS:
+        if block.page == TUTORIAL and block.reason is None:
+            if block.language == "yaml":
+                (checkout / "own.yaml").write_text(block.text)
+            elif block.language == "sh":
+                run(block.text, checkout)
+    rows = (checkout / "results" / "demo" / "voc_val_miou.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["row", "GETAM", "Grad-CAM"]
+    assert len(list((checkout / "results" / "demo" / "first_phases").iterdir())) == 1
+    assert list((checkout / "explained").glob("test_00000-*.png"))

@@ -10,7 +10,7 @@ from PIL import Image
 from getam import dense_crf
 from getam.cli.command import main
 from getam.data.images import palette
-from getam.evaluation.masks import find_jobs, refine_files
+from getam.evaluation.masks import Job, find_jobs, read_job, refine_files
 from getam.lattice.settings import CrfSettings
 
 
@@ -56,6 +56,19 @@ def test_masks(folders, workers, capsys):
             assert mask.mode == "P"
             assert mask.getpalette() == palette().flatten().tolist()
             assert np.array_equal(np.asarray(mask), expected_mask(folders, name))
+
+
+def test_where_no_known_label_was_possible(folders):
+    """Such pixels leave the choice to their neighbours."""
+    probabilities = np.zeros((4, 1, 6), np.float32)
+    probabilities[3] = 1
+    probabilities[:, 0, 2:4] = [[0.1], [0.2], [0.3], [0.4]]
+    np.save(folders[0] / "row.npy", probabilities)
+    Image.fromarray(np.zeros((1, 6, 3), np.uint8)).save(folders[1] / "row.png")
+    job = Job(folders[0] / "row.npy", folders[1] / "row.png", None, labels=(0, 2))
+    _, found = read_job(job, CrfSettings())
+    assert np.allclose(found[:, 0, 2:4], [[0.25], [0], [0.75], [0]])
+    assert np.allclose(found[:, 0, :2], [[0.5], [0], [0.5], [0]])
 
 
 def test_settings(folders):

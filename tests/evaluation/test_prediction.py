@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from getam import build_model, explain, open_dataset, predict_probabilities
+from getam import build_model, explain, normalise_images, open_dataset, predict_probabilities
 from getam.evaluation import prediction
 from getam.evaluation.prediction import predict_files
 from getam.evaluation.probabilities import read_probabilities
@@ -58,6 +58,24 @@ def test_flip_averages_the_mirrored_logits(network):
     assert (predict_probabilities(network, rgb, (64,), flip=True) - expected).abs().max() < 1e-5
     mirrored = predict_probabilities(network, np.ascontiguousarray(rgb[:, ::-1]), (64,), flip=True)
     assert (mirrored.flip(2) - expected).abs().max() < 1e-5
+
+
+def test_padded_images_keep_their_shape(network):
+    """An image that is not larger than the square is not resized; a larger one keeps its proportions."""
+    rgb = image()[:40, :50]
+    square = np.tile(np.array([124, 116, 104], np.uint8), (64, 64, 1))
+    square[:40, :50] = rgb
+    with torch.no_grad():
+        logits = network(normalise_images(torch.from_numpy(square).permute(2, 0, 1)[None]))[1]
+    found = predict_probabilities(network, rgb, (64,), fit="pad")
+    assert (found - logits[0, :, :40, :50].softmax(0)).abs().max() < 1e-5
+    wide = np.ascontiguousarray(np.tile(rgb, (1, 3, 1)))
+    square = np.tile(np.array([124, 116, 104], np.uint8), (96, 96, 1))
+    square[:26, :96] = cv2.resize(wide, (96, 26), interpolation=cv2.INTER_LINEAR)
+    with torch.no_grad():
+        logits = network(normalise_images(torch.from_numpy(square).permute(2, 0, 1)[None]))[1]
+    expected = F.interpolate(logits[..., :26, :96], (40, 150), mode="bilinear", align_corners=False)[0].softmax(0)
+    assert (predict_probabilities(network, wide, (96,), fit="pad") - expected).abs().max() < 1e-5
 
 
 def test_the_mode_is_left_as_it_was(network):

@@ -16,6 +16,7 @@ from safetensors import safe_open
 
 from getam import (
     activation_maps,
+    build_model,
     complete_labels,
     dense_crf,
     load_experiment,
@@ -26,9 +27,11 @@ from getam import (
     refine_maps,
 )
 from getam.cli.command import main
+from getam.config.experiment_file import write_experiment
 from getam.data.images import read_image, read_mask
 from getam.evaluation.probabilities import read_probabilities
 from getam.evaluation.run import Run, Shard
+from getam.models.saving import save_network
 from getam.training.launch import train
 
 
@@ -93,6 +96,29 @@ def test_masks_without_the_crf_alone(run):
     assert written_since(plain, first.parent) == {first.name, "complete-1-of-1.json"}
     assert written_since(masks, run / "val" / "masks") == {"complete-1-of-1.json"}
     assert not list((run / "val" / "probabilities").glob("*.npz"))
+
+
+def test_masks_of_images_whose_classes_are_known(run, capsys):
+    command("predict", run, "--split", "val")
+    command("refine", run, "--split", "val", "--known-classes", "--workers", 1)
+    folder, split = run / "val" / "masks_known_classes", Run(run).dataset.split("val")
+    assert {path.name for path in (run / "val").iterdir() if path.is_dir()} == {"probabilities", folder.name}
+    for name, labels in zip(split.ids, split.labels, strict=True):
+        probabilities = read_probabilities(run / "val" / "probabilities" / f"{name}.npz").astype(np.float64)
+        possible = np.array([1, *labels])[:, None, None] * probabilities
+        given = torch.from_numpy(possible / possible.sum(0)).float()
+        mask = read_mask(folder / f"{name}.png")
+        assert np.array_equal(mask, dense_crf(read_image(split.image(name)), given).argmax(0))
+        assert set(np.unique(mask)) <= {0, *(labels.nonzero()[0] + 1)}
+    capsys.readouterr()
+    command("score", run, "--split", "val", "--what", "masks_known_classes", "--workers", 1)
+    assert (run / "val" / "iou_known_classes.csv").is_file()
+    # They stay, unless labels of the images are others; and the masks for scores are others.
+    before = times(folder)
+    command("refine", run, "--split", "val", "--known-classes", "--workers", 1)
+    assert written_since(before, folder) == {"complete-1-of-1.json"}
+    with pytest.raises(SystemExit):
+        main(["refine", str(run), "--split", "val", "--known-classes", "--without-crf"])
 
 
 def test_shards_share_the_images(run):
@@ -302,6 +328,21 @@ def test_submission(run, tmp_path):
         command(step, run, "--split", "test")
     command("submit", run, "--output", tmp_path / "voc.tar.gz")
     assert (tmp_path / "voc.tar.gz").stat().st_size > 500
+
+
+def test_deeplab_has_no_maps(small_experiment, tmp_path, capsys):
+    """Said in one line before anything runs, and of a weight file by `explain`."""
+    settings = {**small_experiment, "taught_by": "truth", "network": {"backbone": "deeplab_v2", "pretrained": False}}
+    write_experiment(tmp_path, load_experiment(settings))
+    for verb in ("label", "maps"):
+        assert main([verb, str(tmp_path), "--split", "val", "--device", "cpu"]) == 1
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line == f"getam: error: {tmp_path}: deeplab_v2 has no activation maps, and so no pseudo labels"
+    path, split = tmp_path / "weights.safetensors", Run(tmp_path).dataset.split("val")
+    save_network(path, build_model("deeplab_v2", 5), Run(tmp_path).dataset.classes, {}, backbone="deeplab_v2")
+    assert main(["explain", str(split.image(split.ids[0])), "--checkpoint", str(path), "--device", "cpu"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "DeepLabV2: activation maps need a SegmentationNetwork or a timm vision transformer" in line
 
 
 @pytest.mark.parametrize(

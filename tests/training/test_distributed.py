@@ -162,9 +162,10 @@ def assert_gradients(parts, expected):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("classification", [1.0, 0.5])
-def test_training_in_two_processes(small_experiment, tmp_path, classification):
+@pytest.mark.parametrize(("classification", "taught_by"), [(1.0, None), (0.5, None), (0.5, "truth")])
+def test_training_in_two_processes(small_experiment, tmp_path, classification, taught_by):
     small_experiment["training"]["classification"] = classification
+    small_experiment["taught_by"] = taught_by
     (tmp_path / "e.json").write_text(json.dumps(small_experiment))
     arguments = ["-m", "getam.cli", "train", str(tmp_path / "e.json"), "--device", "cpu", "--workers", "0", "--output"]
     subprocess.run([sys.executable, *arguments, str(tmp_path / "one")], check=True)
@@ -182,7 +183,7 @@ def test_training_in_two_processes(small_experiment, tmp_path, classification):
         # Adam divides by the gradient's size, which makes more of rounding than the gradient itself has.
         assert max((one[name].float() - two[name].float()).abs().max() for name in one) < 1e-3
     else:
-        # The joint losses are means over each process's own pixels, and so differ a little.
+        # The losses of pixels are means over each process's own, and so differ a little.
         assert totals[0] == pytest.approx(totals[1], rel=0.1)
     described = json.loads((tmp_path / "two" / "provenance.json").read_text())
     assert described["processes"] == 2

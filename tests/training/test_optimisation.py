@@ -3,8 +3,8 @@ import pytest
 import torch
 from torch import nn
 
-from getam import load_experiment, load_recipe
-from getam.config.experiment import Training
+from getam import build_model, load_experiment, load_recipe
+from getam.config.training import Training
 from getam.training.optimisation import (
     begin_momentum,
     first_joint_step,
@@ -70,6 +70,34 @@ def test_what_begins_with_random_weights_has_a_rate_of_its_own():
     moved = {name: (before[name] - parameter).detach() for name, parameter in network.named_parameters()}
     for name, expected in (("backbone.weight", 0.1), ("backbone.bias", 0.1), ("head.weight", 1.0)):
         torch.testing.assert_close(moved[name], torch.full_like(moved[name], expected))
+
+
+def test_groups_and_schedule_of_deeplab():
+    """Chen et al. 2017: the classifier's weights at 10 times the rate, its biases at 20 times, poly 0.9."""
+    experiment = load_experiment(
+        {
+            "name": "e",
+            "data": {"dataset": "d", "saliency": None},
+            "taught_by": "truth",
+            "network": {"backbone": "deeplab_v2"},
+            "recipe": {"optimiser": "paper"},
+            "training": {"rate": 2.5e-4, "head_factor": 10, "bias_factor": 2, "steps": 20_000},
+        }
+    )
+    network = build_model("deeplab_v2", 20)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.requires_grad_(False)  # as with pretrained weights
+    optimiser = make_optimiser(network, experiment.training, experiment.recipe)
+    of_parameter = {id(parameter): group for group in optimiser.param_groups for parameter in group["params"]}
+    for step, share in ((0, 1), (5_000, 0.75**0.9), (19_999, (1 / 20_000) ** 0.9)):
+        set_learning_rate(optimiser, learning_rate(experiment.training, step, 20_000))
+        for name, parameter in network.named_parameters():
+            expected = {"weight": 2.5e-3, "bias": 5e-3} if name.startswith("classifier") else {"weight": 2.5e-4}
+            if parameter.requires_grad:
+                assert of_parameter[id(parameter)]["lr"] == pytest.approx(expected[name.split(".")[-1]] * share), name
+    assert sum(len(group["params"]) for group in optimiser.param_groups) == 104 + 8
+    assert {(group["momentum"], group["weight_decay"]) for group in optimiser.param_groups} == {(0.9, 5e-4)}
 
 
 def test_fused_sgd_with_parameters_that_begin_late():

@@ -16,12 +16,12 @@ import torch
 from getam import build_model, load_experiment
 from getam.cli.command import main
 from getam.data.loading import TrainingImages
-from getam.training import launch, trainer
+from getam.training import image_labels, launch
 from getam.training.checkpoints import read_checkpoint
+from getam.training.finite import NotFinite
 from getam.training.history import COLUMNS
 from getam.training.launch import train
 from getam.training.phases import Batch, ClassificationPhase, JointPhase, StepOutput
-from getam.training.trainer import NotFinite
 from getam.utils import provenance
 from getam.utils.signals import Interrupted
 
@@ -322,7 +322,7 @@ def test_the_joint_phase_is_rehearsed(uninterrupted, small_experiment, tmp_path,
     """An error that only the joint phase has comes before the first step, and the rehearsal changes no bit."""
     (tmp_path / "plain").mkdir()
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "rehearse_joint_step", lambda *arguments: None)
+        patch.setattr(image_labels, "rehearse_joint_step", lambda *arguments: None)
         train(load_experiment(small_experiment), tmp_path / "plain", workers=0)
     assert_same_weights(uninterrupted, tmp_path / "plain")
 

@@ -19,8 +19,9 @@ import pytest
 import torch
 import yaml
 
-from getam.config.tables import Row
+from getam.config.tables import Row, rows_of
 from getam.utils.provenance import modules_of_step
+from tests.helpers.configuration import read
 from tests.helpers.small_workflow import ROOT, command, environment, snakemake, snakemake_of
 
 pytest.importorskip("snakemake")
@@ -37,6 +38,7 @@ TARGETS = [
     "results/start_layer.csv",
     "results/mining_threshold.csv",
     "results/multistage_voc_val_miou.csv",
+    "results/backbones.csv",
     "results/recipes.csv",
     "results/paper.csv",
     "results/report.html",
@@ -52,6 +54,15 @@ def test_every_target_resolves_without_data(tmp_path):
     assert int(jobs["train"]) == len(experiments) - released
     assert int(jobs["convert"]) == released
     assert not list(tmp_path.glob("re*"))
+
+
+def test_every_number_of_the_paper_has_a_path():
+    """Those without one are not reproducible by anyone: data that is not published, or the evaluation server."""
+    config = {name: read(f"{name}.yaml") for name in ("config", "recipes", "experiments", "paper")}
+    config = {key: value for part in config.values() for key, value in part.items()}
+    for table in config["tables"]:
+        for row in rows_of(table, config):
+            assert row.experiment or row.submission or row.state.startswith("not reproducible: "), (table, row)
 
 
 def test_paper_reaches_every_table(tmp_path):
@@ -129,6 +140,10 @@ RELEASED = [f"released_voc_{name}.pth" for name in ("vitb_hybrid", "vitb", "deit
         ("results/voc_val_miou.csv", [VOC, "benchmark.tgz", "saliency_voc.zip", *WEIGHTS, *DEIT]),
         ("results/voc_val_miou/voc_deit.csv", [VOC, "benchmark.tgz", "saliency_voc.zip", DEIT[0]]),
         ("results/pseudo_label_quality.csv", [VOC, "benchmark.tgz", "saliency_voc.zip", *WEIGHTS, *DEIT]),
+        (
+            "results/experiments/voc_multistage/val/iou.csv",
+            [VOC, "benchmark.tgz", "saliency_voc.zip", DEIT[1], "resnet101-63fe2227.pth"],
+        ),
         ("results/voc_test/released_voc_deit.tar.gz", [VOC, "VOC2012test.tar", RELEASED[2]]),
         (
             "results/coco_val_miou.csv",
@@ -145,7 +160,7 @@ def test_a_target_fetches_what_it_needs(tmp_path, target, files):
     assert sorted(re.findall(r"^ +output: resources/archives/(.+)\.json$", output, re.MULTILINE)) == sorted(files)
 
 
-@pytest.mark.parametrize("table", ["voc_val_miou", "released/voc_val_miou", "coco_val_miou", "recipes"])
+@pytest.mark.parametrize("table", ["voc_val_miou", "released/voc_val_miou", "coco_val_miou", "multistage_voc_val_miou"])
 @pytest.mark.parametrize("source", ["authors", "isnet"])
 def test_all_archives_of_the_report_are_a_target(tmp_path, table, source):
     """The same as a dry run of the tables finds."""
@@ -221,10 +236,15 @@ def test_from_nothing_to_table_and_report_and_what_changes_mean(tmp_path, small_
     for row, what in zip(rows, ("iou", "iou_without_crf", "pseudo_label_iou"), strict=True):
         assert float(row["reproduced"]) == pytest.approx(100 * float(score(folder, "shapes", what)), abs=0.005)
     page = (folder / "results/demo/report.html").read_text()
-    for part in ("voc_val_miou.html", "history.svg", "classes_test.svg", "confusion_test.svg", "panels_test.png"):
+    for part in ("voc_val_miou.svg", "history.svg", "classes_test.svg", "confusion_test.svg", "panels_test.png"):
         assert part in page
     provenance = json.loads((folder / "results/demo/experiments/shapes/provenance.json").read_text())
     assert {"made_from", "versions", "device", "seed", "commit"} <= set(provenance)
+
+    again("results/demo/workflow_report.html")
+    menu = (folder / "results/demo/workflow_report.html").read_text()
+    assert "voc_val_miou.html" in menu
+    assert "panels_test.png" in menu
 
     whole = ("results/demo/voc_val_miou.csv", "results/demo/report.html")
     assert "Nothing to be done" in again(*whole)

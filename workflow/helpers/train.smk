@@ -1,7 +1,7 @@
 # Helpers of rules/train.smk.
 import uuid
 
-from getam.config.entries import first_phase_of_run
+from getam.config.entries import first_phase_of_run, teacher_of
 
 TRAINED = rf"(?!({'|'.join(map(re.escape, RELEASED)) or '$'})\b)\w+(-seed\d+)?"
 PROGRAM = f"torchrun --standalone --nproc-per-node {config['gpus']} -m getam.cli" if config["gpus"] > 1 else "getam"
@@ -39,6 +39,22 @@ def first_phase_of(run):
     """The state that a run starts from, if it has a first phase."""
     phase = first_phase_of_run(run, config)
     return [] if phase is None else f"<results>/first_phases/{phase}/first_phase.pt"
+
+
+def given_labels(wildcards):
+    """The manifests of the labels that a teacher gives to the training split, where there is a teacher."""
+    teacher = teacher_of(wildcards.run, config)
+    if teacher is None:
+        return []
+    experiment = load_experiment(settings(wildcards.run))
+    split, output = experiment.data.split, experiment.taught_by.output
+    return [f"<results>/experiments/{teacher}/{split}/{output}/complete-{shard}.json" for shard in SHARDS]
+
+
+@cache
+def training_modules(run):
+    """The modules that a training imports by name."""
+    return load_experiment(settings(run)).training_modules()
 
 
 def folder_of(file):

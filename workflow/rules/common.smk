@@ -78,6 +78,8 @@ def section(*names):
         chosen = {name: value for name, value in settings(wildcards.run).items() if name in names}
         if "data" in chosen:
             chosen["data"] = {key: value for key, value in chosen["data"].items() if key == "split"}
+        if isinstance(chosen.get("taught_by"), dict):
+            chosen["taught_by"] = {**chosen["taught_by"], "run": Path(chosen["taught_by"]["run"]).name}
         if "network" in chosen and isinstance(pretrained := pretrained_of(wildcards), str):
             chosen["network"] = {**chosen["network"], "pretrained": Path(pretrained).name}
         return chosen
@@ -104,8 +106,12 @@ def descriptions(folder, split):
 
 def saliency_of(wildcards):
     """The manifest of the saliency maps of a split, or else of the training split; none where no maps are used."""
-    data = load_experiment(settings(wildcards.run)).data
-    return [] if data.saliency is None else f"{data.saliency}/complete-{wildcards.get('split', data.split)}.json"
+    experiment = load_experiment(settings(wildcards.run))
+    data = experiment.data
+    given = experiment.taught_by is not None and "split" not in wildcards.keys()
+    return (
+        [] if data.saliency is None or given else f"{data.saliency}/complete-{wildcards.get('split', data.split)}.json"
+    )
 
 
 def pretrained_of(wildcards):
@@ -136,6 +142,12 @@ def verify(path):
 def digest_of(*names):
     """sha256 of files in workflow/scripts. Snakemake itself would rerun what uses a script that is only touched."""
     return hashlib.sha256(b"".join(Path(own(f"workflow/scripts/{name}")).read_bytes() for name in names)).hexdigest()
+
+
+@cache
+def network_modules(run):
+    """The modules that are imported by name for the network of a run, or of a first phase."""
+    return load_experiment(settings(run)).network_modules()
 
 
 def uncompared(value):

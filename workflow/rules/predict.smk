@@ -28,7 +28,7 @@ rule predict:
         experiment=uncompared(experiment_of),
         batch=config["batch"],
         settings=section("inference"),
-        code=step_digest("getam.evaluation.prediction"),
+        code=lambda wildcards: step_digest("getam.evaluation.prediction", *network_modules(wildcards.run)),
     shell:
         "getam predict {params.folder:q} --split {wildcards.split} --shard {params.shard} --batch {params.batch}"
         " --experiment {params.experiment:q} --device {params.device} 2>&1 | tee {log:q}"
@@ -58,7 +58,7 @@ rule label:
         experiment=uncompared(experiment_of),
         batch=config["batch"],
         settings=section("data", "recipe", "maps", "training", "inference"),
-        code=step_digest("getam.evaluation.labelling"),
+        code=lambda wildcards: step_digest("getam.evaluation.labelling", *network_modules(wildcards.run)),
     shell:
         "getam label {params.folder:q} --split {wildcards.split} --shard {params.shard} --batch {params.batch}"
         " --experiment {params.experiment:q} --device {params.device} 2>&1 | tee {log:q}"
@@ -89,7 +89,7 @@ rule maps:
         experiment=uncompared(experiment_of),
         batch=config["batch"],
         settings=section("data", "recipe", "maps", "training", "inference"),
-        code=step_digest("getam.evaluation.map_scores"),
+        code=lambda wildcards: step_digest("getam.evaluation.map_scores", *network_modules(wildcards.run)),
     shell:
         "getam maps {params.folder:q} --split {wildcards.split} --batch {params.batch}"
         " --experiment {params.experiment:q} --device {params.device} 2>&1 | tee {log:q}"

@@ -9,6 +9,7 @@ localrules:
     classes,
     run_page,
     report,
+    workflow_report,
 
 
 rule history:
@@ -94,7 +95,7 @@ rule run_page:
             f"<results>/experiments/{wildcards.run}/{split}/{what}/complete-{shard}.json"
             for run, split in reported()
             if run == wildcards.run
-            for what in (["masks"] if run in RELEASED else ["masks", "pseudo_labels"])
+            for what in shown_of(run)
             for shard in SHARDS
         ],
         provenance="<results>/experiments/{run}/provenance.json",
@@ -117,15 +118,35 @@ rule run_page:
 
 rule report:
     input:
-        expand("<results>/figures/tables/{table}.{kind}", table=config["report"], kind=["html", "svg"]),
+        expand("<results>/{table}.csv", table=config["report"]),
+        expand("<results>/figures/tables/{table}.svg", table=config["report"]),
         figures,
     output:
         "<results>/report.html",
     log:
         "<results>/logs/report.log",
     params:
-        snakefile=workflow.main_snakefile,
-        code=digest_of("report.py", *captions()),
-        config=config,
+        code=[digest_of("report.py", *captions().values()), step_digest("getam.evaluation.report", "getam.utils.html")],
+        captions=uncompared({name: own(f"workflow/{path.removeprefix('../')}") for name, path in captions().items()}),
+        config={name: config[name] for name in ("report", "tables")},
+        results=subpath(output[0], parent=True),
+        runs=reported(),
     script:
         "../scripts/report.py"
+
+
+# Snakemake's own report: the same figures in a menu, and the workflow's rules, code and times.
+rule workflow_report:
+    input:
+        expand("<results>/figures/tables/{table}.{kind}", table=config["report"], kind=["html", "svg"]),
+        figures,
+    output:
+        "<results>/workflow_report.html",
+    log:
+        "<results>/logs/workflow_report.log",
+    params:
+        snakefile=workflow.main_snakefile,
+        code=digest_of("workflow_report.py", *captions().values()),
+        config=config,
+    script:
+        "../scripts/workflow_report.py"

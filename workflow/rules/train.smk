@@ -43,7 +43,7 @@ rule train_first_phase:
         experiment=uncompared(experiment_of),
         again=again("train_first_phase"),
         folder=subpath(output.state, parent=True),
-        code=step_digest("getam.training.launch"),
+        code=lambda wildcards: step_digest("getam.training.launch", *training_modules(wildcards.run)),
     shell:
         "trap : INT TERM; {{ {params.verify} exec {params.program} train {params.experiment:q} --only-first-phase {params.again}"
         " --device {params.device} --output {params.folder:q}; }} 2>&1 | (trap '' INT TERM; exec tee {log:q})"
@@ -54,6 +54,7 @@ rule train:
         dataset_of,
         saliency_of,
         lambda wildcards: ancient(received(pretrained_of(wildcards))),
+        given_labels,
         first_phase=lambda wildcards: first_phase_of(wildcards.run),
     output:
         weights="<results>/experiments/{run}/weights.safetensors",
@@ -77,8 +78,8 @@ rule train:
         first_phase=lambda wildcards, input: to_options({"first-phase": folder_of(input.first_phase)}),
         again=again("train", "train_first_phase"),
         folder=subpath(output.weights, parent=True),
-        settings=section("seed", "data", "network", "recipe", "maps", "training"),
-        code=step_digest("getam.training.launch"),
+        settings=section("seed", "data", "taught_by", "network", "recipe", "maps", "training"),
+        code=lambda wildcards: step_digest("getam.training.launch", *training_modules(wildcards.run)),
     shell:
         "trap : INT TERM; {{ {params.verify} exec {params.program} train {params.experiment:q} {params.first_phase} {params.again}"
         " --device {params.device} --output {params.folder:q}; }} 2>&1 | (trap '' INT TERM; exec tee {log:q})"

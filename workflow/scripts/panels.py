@@ -7,7 +7,7 @@ import torch
 
 from getam import explain
 from getam.data.images import read_image, read_mask
-from getam.data.visualisation import draw_sheet, overlay_labels, overlay_map
+from getam.data.visualisation import draw_sheet, label_colours, overlay_labels, overlay_map
 from getam.evaluation.run import Run
 from getam.evaluation.scores import worst_images
 
@@ -29,21 +29,24 @@ columns += ["truth"] if split.masks else []
 chosen = [split.ids[int(i)] for i in np.linspace(0, len(split) - 1, min(len(split), snakemake.params.images))]
 worst = worst_images(split, run.dataset.classes, folder / "masks", snakemake.params.worst) if split.masks else []
 labels = dict(zip(split.ids, split.labels, strict=True))
-rows = []
+rows, seen = [], set()
 for name, remark in [*((name, "") for name in chosen), *((name, "of the worst: ") for name in worst)]:
     image, present = read_image(split.image(name)), np.flatnonzero(labels[name]).tolist()
     maps = explain(network, image, present, size=sizes[len(sizes) // 2], **how)
+    labelled = {
+        "pseudo label": read_mask(folder / "pseudo_labels" / f"{name}.png"),
+        "prediction": read_mask(folder / "masks" / f"{name}.png"),
+        **({"truth": read_mask(split.mask(name))} if split.masks else {}),
+    }
+    seen |= {int(label) for mask in labelled.values() for label in np.unique(mask)}
     pictures = {
         "image": image,
         "activation": overlay_map(image, torch.stack(list(maps.values())).amax(0).numpy()),
-        "pseudo label": overlay_labels(image, read_mask(folder / "pseudo_labels" / f"{name}.png")),
-        "prediction": overlay_labels(image, read_mask(folder / "masks" / f"{name}.png")),
+        **{column: overlay_labels(image, mask) for column, mask in labelled.items()},
     }
     if saliency:
         salient = read_mask(saliency / f"{name}.png") > 0
         pictures["saliency"] = overlay_labels(image, np.where(salient, 255, 0).astype(np.uint8))
-    if split.masks:
-        pictures["truth"] = overlay_labels(image, read_mask(split.mask(name)))
     caption = f"{remark}{name}: {', '.join(run.dataset.classes[c] for c in present)}"
     rows.append((caption, [pictures[column] for column in columns]))
-draw_sheet(Path(snakemake.output[0]), columns, rows)
+draw_sheet(Path(snakemake.output[0]), columns, rows, legend=label_colours(run.dataset.classes, seen))

@@ -1,6 +1,6 @@
 """The mIoU of every run below a folder, side by side: predictions, without CRF, pseudo labels, raw maps.
 
-    python -m benchmarks.studies.collect_scores results/voc_subset/experiments --split val --name voc_subset
+    python -m benchmarks.studies.collect_scores results/voc6/experiments --split val --name voc6
 
 Writes benchmarks/results/scores-<name>.csv; a missing score is left empty.
 """

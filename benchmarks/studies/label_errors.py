@@ -1,13 +1,14 @@
 """Where a run's pseudo labels are wrong, and which step of label completion made them so.
 
-    python -m benchmarks.studies.label_errors RUN --split val
+    python -m benchmarks.studies.label_errors RUN --split val --name voc6
 
 Labels are made as `getam label` makes them. A wrong pixel is attributed to the opening if it was right before it, else
 to mining if it was right before that, else to saliency if that takes an object for background or background for an
 object, else to the maps, which name another class or none. `mIoU without` is the mIoU of the labels if all errors of
-the cause were corrected. Pixels are those of the training crop's view; padding and unknown truth are left out.
+the cause were corrected. Images of one class and of several are analysed apart, too. Pixels are those of the training
+crop's view; padding and unknown truth are left out.
 
-Writes benchmarks/results/label_errors-<run>.csv.
+Writes benchmarks/results/label_errors-<name>.csv.
 """
 
 import argparse
@@ -19,8 +20,11 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.measure import RESULTS, print_table, write_table
+from benchmarks.studies.paired import groups_of
 from getam.constants import BACKGROUND, UNKNOWN
 from getam.data.augmentation import View
+from getam.data.dataset import Split
+from getam.data.hold_out import subset
 from getam.data.images import read_mask
 from getam.evaluation.labelling import activations
 from getam.evaluation.metrics import ConfusionMatrix
@@ -72,9 +76,9 @@ def causes(truth: np.ndarray, salient: np.ndarray, first: np.ndarray, mined: np.
     return missed, marked, left & (first != UNKNOWN), left & (first == UNKNOWN), by_mining, by_opening
 
 
-def analyse(run: Run, split_name: str) -> list[dict[str, str]]:
+def analyse(run: Run, split: Split) -> list[dict[str, str]]:
     """A line for the labels as they are, and one for each cause."""
-    split, names = run.dataset.split(split_name), (BACKGROUND_NAME, *run.dataset.classes)
+    names = (BACKGROUND_NAME, *run.dataset.classes)
     matrices = [ConfusionMatrix(len(names), unknown=True) for _ in range(len(CAUSES) + 1)]
     wrong = np.zeros(len(CAUSES), np.int64)
     batches = activations(run.load_network(torch.device("cpu")), split, split.ids, run.experiment)
@@ -106,13 +110,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, metavar="RUN", help="folder that `getam train` has written")
     parser.add_argument("--split", default="val")
+    parser.add_argument("--name", required=True, help="of the file")
     options = parser.parse_args()
     run = Run(options.run)
     if run.experiment.maps.labels != "completion":
         raise SystemExit(f"{options.run}: its labels are not made by label completion")
-    rows = [{**row, "run": run.experiment.name, "split": options.split} for row in analyse(run, options.split)]
+    split, rows = run.dataset.split(options.split), []
+    for group, chosen in groups_of(split).items():
+        images = {name for name, there in zip(split.ids, chosen, strict=True) if there}
+        if images:
+            found = analyse(run, subset(split, split.name, images))
+            rows += [{"images": group, **row, "run": run.experiment.name, "split": split.name} for row in found]
     print_table(rows)
-    table = RESULTS / f"label_errors-{run.experiment.name}.csv"
+    table = RESULTS / f"label_errors-{options.name}.csv"
     write_table(table, rows)
     print(f"written to {table}")
 

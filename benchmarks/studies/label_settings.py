@@ -1,29 +1,32 @@
 """Pseudo labels of trained networks under settings that they were not trained with: one setting at a time.
 
-    python -m benchmarks.studies.label_settings CONFIG RUN... --split val --entries product matmul from_0 no_saliency
+    python -m benchmarks.studies.label_settings CONFIG RUN... --split val \
+        --entries product matmul from_0 no_saliency --name voc6
 
 The networks of RUN... make pseudo labels with the maps, recipe and saliency of each entry of CONFIG (such as
-config/voc_subset.yaml) and with their own settings; the labels are scored against the truth. The networks are the same
-for all entries, so differences are those of the labels alone, not of networks trained with them.
+config/voc6.yaml) and with their own settings; the labels are scored against the truth. The networks are the same for
+all entries, so differences are those of the labels alone, not of networks trained with them. Images of one class and
+of several are scored apart, too; differences have an interval over the images (benchmarks/studies/paired.py).
 
-Writes benchmarks/results/label_settings-<first run>.csv.
+Writes benchmarks/results/label_settings-<name>.csv.
 """
 
 import argparse
-import statistics
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from benchmarks.measure import RESULTS, print_table, write_table
+from benchmarks.studies.paired import columns, counts_of, groups_of, miou
 from getam.config.entries import settings_of
 from getam.config.experiment import Experiment
 from getam.config.experiment_file import load_experiment, parse_yaml
+from getam.data.images import read_mask
 from getam.evaluation.labelling import label_files
 from getam.evaluation.run import Run
-from getam.evaluation.scores import score_masks
 from getam.utils.progress import progress
 
 OWN = "as trained"
@@ -37,13 +40,13 @@ def labelled_as(run: Run, entry: Experiment | None) -> Experiment:
     return run.experiment.model_copy(update={"maps": entry.maps, "recipe": entry.recipe, "data": data})
 
 
-def miou(run: Run, split_name: str, experiment: Experiment) -> float:
-    """Points of mIoU of the pseudo labels."""
+def counts(run: Run, split_name: str, experiment: Experiment) -> np.ndarray:
+    """Pixels of each image by true label and pseudo label, as `counts_of` returns them."""
     split, network = run.dataset.split(split_name), run.load_network(torch.device("cpu"))
     with tempfile.TemporaryDirectory() as folder:
         for _ in label_files(network, split, split.ids, Path(folder), experiment, batch=8):
             pass
-        return 100 * score_masks(split, run.dataset.classes, Path(folder)).miou()
+        return counts_of(split, len(run.dataset.classes), lambda name: read_mask(Path(folder, f"{name}.png")))
 
 
 def entries(config: Path, names: Iterable[str]) -> dict[str, Experiment | None]:
@@ -52,26 +55,32 @@ def entries(config: Path, names: Iterable[str]) -> dict[str, Experiment | None]:
     return {OWN: None} | {name: load_experiment(settings_of(name, described)) for name in names}
 
 
+def unknown(of_images: np.ndarray) -> float:
+    """The fraction of the pixels without a label."""
+    return of_images[..., -1].sum() / of_images.sum()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", type=Path, metavar="CONFIG")
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder that `getam train` has written")
     parser.add_argument("--split", default="val")
     parser.add_argument("--entries", nargs="+", required=True, metavar="NAME")
+    parser.add_argument("--name", required=True, help="of the file")
     options = parser.parse_args()
     runs, studied = [Run(folder) for folder in options.runs], entries(options.config, options.entries)
     found = {name: [] for name in studied}
     for run, name in progress([(run, name) for run in runs for name in studied], unit="score"):
-        found[name].append(miou(run, options.split, labelled_as(run, studied[name])))
+        found[name].append(counts(run, options.split, labelled_as(run, studied[name])))
+    groups = groups_of(runs[0].dataset.split(options.split))
     rows = []
-    for name, values in found.items():
-        differences = [value - own for value, own in zip(values, found[OWN], strict=True)]
-        row = {"settings of": name, "mIoU": f"{statistics.mean(values):.2f}"}
-        row["difference"] = "" if name == OWN else f"{statistics.mean(differences):+.2f}"
-        row["of each run"] = " ".join(f"{value:.2f}" for value in values)
+    for name, of_runs in found.items():
+        row = {"settings of": name, **columns(of_runs, None if name == OWN else found[OWN], groups)}
+        row["of each run"] = " ".join(f"{miou(of_run.sum(0)):.2f}" for of_run in of_runs)
+        row["unknown pixels, %"] = f"{100 * np.mean([unknown(of_run) for of_run in of_runs]):.1f}"
         rows.append({**row, "runs": " ".join(run.folder.name for run in runs), "split": options.split})
     print_table(rows)
-    table = RESULTS / f"label_settings-{runs[0].folder.name}.csv"
+    table = RESULTS / f"label_settings-{options.name}.csv"
     write_table(table, rows)
     print(f"written to {table}")
 

@@ -1,4 +1,4 @@
-"""`getam prepare`: writes a prepared data set from unpacked archives, or draws shapes."""
+"""`getam prepare`: writes a prepared data set from unpacked archives or photographs of your own, or draws shapes."""
 
 import argparse
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from getam.cli.options import HelpFormatter, add_workers
-from getam.data import coco, shapes, voc
+from getam.data import coco, folder, shapes, voc
 from getam.data.dataset import DataSet
 from getam.data.parts import PARTS
 from getam.utils.files import locked, read_json
@@ -24,6 +24,7 @@ def add(commands) -> None:
     _add_voc(datasets)
     _add_coco(datasets)
     _add_shapes(datasets)
+    _add_folder(datasets)
 
 
 def _add_voc(datasets) -> None:
@@ -32,10 +33,16 @@ def _add_voc(datasets) -> None:
     parser.add_argument("--sbd", type=Path, help="the folder dataset of SBD's unpacked archive, for train_aug")
     parser.add_argument("--masks", type=Path, help="a folder of <id>.png with masks of train_aug, in place of --sbd")
     parser.add_argument("--test", type=Path, help="the folder VOC2012 of the unpacked test archive")
-    _add_common(parser, "voc")
-    parser.set_defaults(
-        run=_prepare, prepare=lambda options: _from_archives(options, voc.prepare, "sbd", "masks", "test")
+    parser.add_argument(
+        "--hold-out",
+        type=int,
+        metavar="COUNT",
+        help="add two splits: train_aug_held_out, COUNT images of train_aug to choose settings on, and train_aug_fit",
     )
+    parser.add_argument("--seed", type=int, default=0, help="another seed holds out other images")
+    _add_common(parser, "voc")
+    own = "sbd", "masks", "test", "hold_out", "seed"
+    parser.set_defaults(run=_prepare, prepare=lambda options: _from_archives(options, voc.prepare, *own))
 
 
 def _add_coco(datasets) -> None:
@@ -62,6 +69,37 @@ def _add_shapes(datasets) -> None:
 def _draw_shapes(options: argparse.Namespace) -> DataSet:
     settings = {field.name: getattr(options, field.name) for field in fields(shapes.ShapesSettings)}
     return shapes.prepare(options.output, shapes.ShapesSettings(**settings), options.workers)
+
+
+def _add_folder(datasets) -> None:
+    parser = _add_dataset(datasets, "folder", "photographs of your own")
+    parser.add_argument(
+        "images", type=Path, help="folder of photographs; without --labels it has a folder for each class"
+    )
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="CSV",
+        help="columns id and classes: the path of a photograph below the folder, and its classes separated by |",
+    )
+    parser.add_argument("--masks", type=Path, help="folder of <id>.png with labels 0..C and 255, for scores alone")
+    parser.add_argument(
+        "--classes", nargs="+", metavar="NAME", help="classes in the order of the masks' labels (default: alphabetical)"
+    )
+    parser.add_argument(
+        "--val",
+        type=int,
+        metavar="COUNT",
+        help="images to evaluate on (default: a fifth; where fewer have a mask, all of those)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="another seed draws other images for val")
+    add_workers(parser)
+    parser.set_defaults(run=_prepare, prepare=_from_folder)
+
+
+def _from_folder(options: argparse.Namespace) -> DataSet:
+    own = {name: getattr(options, name) for name in ("labels", "masks", "classes", "val", "seed", "workers")}
+    return folder.prepare(options.images, options.output, **own)
 
 
 _SHAPES_HELP = {

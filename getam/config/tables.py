@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from getam.config.entries import Config, check_teacher, entry_of, runs_of, seeds_of, settings_of
 from getam.config.experiment import KNOWN_CLASSES
 from getam.config.experiment_file import load_experiment
-from getam.data.parts import PARTS, splits_of
+from getam.data.parts import PARTS, is_held_out, splits_of
 from getam.utils.checks import check_known
 
 # Outputs of a run that can be scored -> name of the score file. Maps are scored directly, the others as masks.
@@ -147,4 +147,7 @@ def _check_archives(where: str, described: Config, config: Config) -> None:
 def _check_split(where: str, split: str, experiment: str, config: Config) -> None:
     folder, _, dataset = settings_of(experiment, config)["data"]["dataset"].rpartition("/")
     if folder == "resources/datasets":
-        check_known(where, split, splits_of(config["datasets"][dataset]["kind"]))
+        described = config["datasets"][dataset]
+        check_known(where, split, splits_of(described["kind"]))
+        if is_held_out(split) and not described.get("options", {}).get("hold-out"):
+            raise ValueError(f"{where}: {split!r} needs hold-out, a number of images, in datasets.{dataset}.options")

@@ -12,6 +12,7 @@ import numpy as np
 
 from getam.constants import BASE
 from getam.data.dataset import DataSet, Split
+from getam.data.hold_out import hold_out as hold_out_of
 from getam.data.images import IMAGE_SUFFIXES, read_mask, write_mask
 from getam.data.parts import PARTS
 from getam.data.preparation import Part, begin_dataset, digest_of, pixel_digest, write_dataset
@@ -58,6 +59,8 @@ def prepare(
     workers: int = 1,
     masks: Path | None = None,
     part: str | None = None,
+    hold_out: int | None = None,
+    seed: int = 0,
 ) -> DataSet:
     """Writes the lists and image-level labels of VOC 2012 into `folder`, and with SBD the masks of train_aug.
 
@@ -73,6 +76,9 @@ def prepare(
         sources: names and checksums of the archives, kept in the description.
         masks: a folder of masks <id>.png of train_aug, in place of `sbd`.
         part: `dataset` (train and val), `train_aug` or `test` alone; None: all for which there are files.
+        hold_out: the part train_aug also gets the splits train_aug_held_out, this many of its images, to choose
+            settings on, and train_aug_fit, all others.
+        seed: another seed holds out other images.
 
     Raises:
         FileNotFoundError, ValueError: something is missing, unreadable, or not as many as published; the message names
@@ -96,6 +102,11 @@ def prepare(
     if not subset:
         for found in chain(*splits.values()):
             _check_count(found)
+    derived = {}
+    if hold_out is not None and "train_aug" in splits:
+        derived["train_aug"] = hold_out_of(splits["train_aug"][0], hold_out, seed)
+    elif hold_out is not None and part is None:
+        raise ValueError("images are held out of train_aug: it needs its list, --sbd or --masks")
     begin_dataset(folder, "voc", PARTS["voc"] if part is None else chosen)
     parts = {}
     for name, those in splits.items():
@@ -103,7 +114,9 @@ def prepare(
         if name == "train_aug" and sbd is not None:
             (made,) = those
             about["train_aug_masks_sha256"] = _write_train_aug_masks(root, sbd, made.masks, made.ids, workers)
-        parts[name] = Part(those, about)
+        if name in derived:
+            about["held_out"] = {"images": hold_out, "seed": seed}
+        parts[name] = Part([*those, *derived.get(name, ())], about)
     return write_dataset(folder, "voc", CLASSES, parts, read_masks=True, workers=workers)
 
 

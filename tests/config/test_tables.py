@@ -8,7 +8,7 @@ from getam.config.tables import Row, check_studies, rows_of, runs_of_row, score_
 from tests.helpers.configuration import overlaid, read
 
 
-@pytest.mark.parametrize("overlay", [None, "demo.yaml", "voc_subset.yaml"])
+@pytest.mark.parametrize("overlay", [None, "demo.yaml", "voc6.yaml"])
 def test_every_experiment_is_one(config, overlay):
     config = overlaid(config, read(overlay)) if overlay else config
     check_studies(config, read("archives.yaml"))
@@ -52,9 +52,16 @@ def test_no_other_number_is_the_papers(config):
 
 
 def test_nothing_of_the_papers_stands_beside_the_photographs(config):
-    config = overlaid(config, own := read("voc_subset.yaml"))
+    config = overlaid(config, own := read("voc6.yaml"))
     for table in own["tables"]:
         assert {(row.paper, row.source, row.note) for row in rows_of(table, config)} == {(None, "", "")}
+
+
+def test_held_out_images_need_a_number_of_them(config):
+    config = overlaid(config, read("voc6.yaml"))
+    config["datasets"]["voc6"]["options"]["hold-out"] = None
+    with pytest.raises(ValueError, match=r"experiments\.trial\.data\.split: 'train_aug_fit' needs hold-out, a number"):
+        check_studies(config, read("archives.yaml"))
 
 
 def test_runs_of_a_row(config):

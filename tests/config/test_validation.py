@@ -18,7 +18,7 @@ def message_of(config: dict, over: dict, schemas: Path = SCHEMAS) -> str:
     return str(error.value)
 
 
-@pytest.mark.parametrize("overlay", [None, "demo.yaml", "voc_subset.yaml"])
+@pytest.mark.parametrize("overlay", [None, "demo.yaml", "voc6.yaml"])
 def test_the_configurations_of_the_repository_are_right(config, overlay):
     config = overlaid(config, read(overlay)) if overlay else config
     before = copy.deepcopy(config)

@@ -73,6 +73,7 @@ rule prepare:
     input:
         lambda wildcards: [] if wildcards.part == BASE else f"<resources>/datasets/{wildcards.dataset}/{BASE}.json",
         archives=archives_of,
+        labels=lambda wildcards: config["datasets"][wildcards.dataset].get("options", {}).get("labels") or [],
     output:
         "<resources>/datasets/{dataset}/{part}.json",
     log:

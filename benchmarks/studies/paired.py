@@ -1,0 +1,88 @@
+"""mIoU of all images, of those with one class and of those with several; intervals of differences between labellings.
+
+Two labellings of the same images are compared in pairs: the images are drawn again with replacement, the same for both,
+and the interval holds 95% of the differences. It says how far a difference depends on the choice of the images; it does
+not contain the spread between seeds of a training.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from getam.data.dataset import Split
+from getam.data.images import read_mask
+from getam.evaluation.metrics import ConfusionMatrix
+
+ROUNDS = 2000
+
+
+def groups_of(split: Split) -> dict[str, np.ndarray]:
+    """Which images belong to each group, bool (M,)."""
+    classes = split.labels.sum(1)
+    return {"all": classes >= 0, "one class": classes == 1, "several classes": classes > 1}
+
+
+def counts_of(split: Split, num_classes: int, find: Callable[[str], np.ndarray]) -> np.ndarray:
+    """Pixels of each image by true and found label, int64 (M, C + 1, C + 2); the last column are unknown ones.
+
+    Args:
+        find: the labels of an image, uint8 (H, W), by its id.
+    """
+    counts = []
+    for name in split.ids:
+        matrix = ConfusionMatrix(num_classes + 1, unknown=True)
+        matrix.update(read_mask(split.mask(name)), find(name))
+        counts.append(matrix.counts)
+    return np.stack(counts)
+
+
+def miou(counts: np.ndarray) -> np.ndarray:
+    """Points of mIoU of counts (..., C + 1, K), summed over images; classes without a pixel in either are left out."""
+    classes = counts.shape[-2]
+    right = np.diagonal(counts[..., :classes], axis1=-2, axis2=-1).astype(float)
+    union = counts.sum(-1) + counts.sum(-2)[..., :classes] - right
+    iou = np.divide(right, union, out=np.full(right.shape, np.nan), where=union > 0)
+    return 100 * np.nanmean(iou, -1)
+
+
+def interval(pairs: Sequence[tuple[np.ndarray, np.ndarray]], seed: int = 0) -> tuple[float, float]:
+    """95% of the differences of mIoU, first minus second, over images that are drawn again.
+
+    Args:
+        pairs: counts (M, C + 1, K) of both labellings, for each run; differences are averaged over the runs.
+    """
+    images = len(pairs[0][0])
+    drawn = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), ROUNDS)
+    differences = np.mean([_drawn_miou(first, drawn) - _drawn_miou(second, drawn) for first, second in pairs], axis=0)
+    return tuple(np.percentile(differences, (2.5, 97.5)))
+
+
+def _drawn_miou(counts: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    totals = drawn.astype(float) @ counts.reshape(len(counts), -1)
+    return miou(totals.reshape(len(drawn), *counts.shape[1:]))
+
+
+def columns(
+    runs: Sequence[np.ndarray], reference: Sequence[np.ndarray] | None, groups: Mapping[str, np.ndarray]
+) -> dict[str, str]:
+    """mIoU in each group, and the difference from the reference with its interval.
+
+    Args:
+        runs, reference: counts (M, C + 1, K) of each run, in the same order.
+    """
+    row = {
+        group: f"{np.mean([miou(counts[chosen].sum(0)) for counts in runs]):.1f}" for group, chosen in groups.items()
+    }
+    for group, chosen in groups.items():
+        pairs = [
+            (own[chosen], other[chosen]) for own, other in zip(runs, reference or [], strict=reference is not None)
+        ]
+        row[f"difference, {group}"] = _difference(pairs) if pairs else ""
+    return row
+
+
+def _difference(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> str:
+    pairs = list(pairs)
+    mean = np.mean([miou(own.sum(0)) - miou(other.sum(0)) for own, other in pairs])
+    low, high = interval(pairs)
+    return f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"

@@ -2,7 +2,7 @@
 
 import shutil
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from getam.data.augmentation import mean_colour, random_view
+from getam.data.augmentation import View, mean_colour, random_view
 from getam.data.dataset import Split, check_saliency
 from getam.data.images import read_image, read_mask
 from getam.utils.checks import check_whole
@@ -21,17 +21,58 @@ _PREFETCHED = 4  # batches per worker
 _SECONDS_TO_SAVE = 30  # that a worker stays after SIGTERM
 
 
-class TrainingImages(Dataset):
-    """Random views of a split's images, with saliency and image-level labels.
+class RandomViews(Dataset):
+    """Random views of a split's images, with a map of each and image-level labels.
 
     An item is indexed by (epoch, i) and depends only on these and the seed, not on the process that makes it or on
     earlier items: a run that is resumed, or has another number of workers, sees the same samples.
 
     Args:
         split: of a prepared data set.
-        saliency: folder of <id>.png; None: every pixel is salient.
         crop: side of the views.
         seed: another seed gives other views.
+        scale: as `random_view` takes it.
+
+    Raises:
+        ValueError: the split has no image-level labels.
+    """
+
+    def __init__(self, split: Split, crop: int, seed: int, scale: tuple[float, float] | None = None):
+        check_whole(1, crop=crop)
+        check_whole(0, seed=seed)
+        if split.labels is None:
+            raise ValueError(f"split {split.name!r} has no image-level labels to train on")
+        self._split, self._crop, self._seed, self._scale = split, crop, seed, scale
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of an item's tensors: image, map, validity, labels."""
+        return 5 * self._crop**2 + 4 * self._split.labels.shape[1]
+
+    def _view(
+        self, position: tuple[int, int], read_map: Callable[[str, tuple[int, int]], np.ndarray]
+    ) -> tuple[View, dict[str, Tensor | str]]:
+        """The view of an image and its map, which is in the place of the saliency; `id` and `labels` float32 (C,).
+
+        read_map: of an id and the image's (H, W), uint8 (H, W).
+        """
+        epoch, i = position
+        name = self._split.ids[i]
+        image = read_image(self._split.image(name))
+        marked = read_map(name, image.shape[:2])
+        generator = np.random.default_rng([self._seed, epoch, i])
+        view = random_view(image, marked, self._crop, generator, self._scale)
+        return view, {"id": name, "labels": torch.from_numpy(self._split.labels[i])}
+
+
+class TrainingImages(RandomViews):
+    """`RandomViews` with saliency maps.
+
+    Args:
+        saliency: folder of <id>.png; None: every pixel is salient.
 
     Raises:
         FileNotFoundError: images lack their saliency map.
@@ -39,21 +80,10 @@ class TrainingImages(Dataset):
     """
 
     def __init__(self, split: Split, saliency: Path | None, crop: int, seed: int = 0):
-        check_whole(1, crop=crop)
-        check_whole(0, seed=seed)
-        if split.labels is None:
-            raise ValueError(f"split {split.name!r} has no image-level labels to train on")
+        super().__init__(split, crop, seed)
         if saliency is not None:
             check_saliency(split, saliency)
-        self._split, self._saliency, self._crop, self._seed = split, saliency, crop, seed
-
-    def __len__(self) -> int:
-        return len(self._split)
-
-    @property
-    def item_bytes(self) -> int:
-        """Bytes of an item's tensors: image, saliency map, validity, labels."""
-        return 5 * self._crop**2 + 4 * self._split.labels.shape[1]
+        self._saliency = saliency
 
     def __getitem__(self, position: tuple[int, int]) -> dict[str, Tensor | str]:
         """`id`; `image_rgb` uint8 (3, S, S); `saliency` uint8, `valid` bool (S, S); `labels` float32 (C,).
@@ -63,19 +93,13 @@ class TrainingImages(Dataset):
         Raises:
             ValueError: a file cannot be read, or the saliency map has another size than the image.
         """
-        epoch, i = position
-        name = self._split.ids[i]
-        image = read_image(self._split.image(name))
-        if self._saliency is None:
-            saliency = np.full(image.shape[:2], 255, np.uint8)
-        else:
-            saliency = read_mask(self._saliency / f"{name}.png", image.shape[:2])
-        view = random_view(image, saliency, self._crop, np.random.default_rng([self._seed, epoch, i]))
-        return {
-            "id": name,
-            **view._asdict(),
-            "labels": torch.from_numpy(self._split.labels[i]),
-        }
+        view, of_image = self._view(position, self._read_map)
+        return {**view._asdict(), **of_image}
+
+    def _read_map(self, name: str, size: tuple[int, int]) -> np.ndarray:
+        return (
+            np.full(size, 255, np.uint8) if self._saliency is None else read_mask(self._saliency / f"{name}.png", size)
+        )
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):

@@ -57,6 +57,13 @@ class Shard:
 
 
 WHOLE = Shard()
+# The modules that write a folder's files, by its name: digests of their code cover these. With a network: its own, too.
+_WRITERS = {
+    **dict.fromkeys(MASKS, ("getam.evaluation.masks",)),
+    "probabilities": ("getam.evaluation.prediction", "getam.models.saving"),
+    "pseudo_labels": ("getam.evaluation.labelling", "getam.models.saving"),
+}
+_OF_NETWORK = ("probabilities", "pseudo_labels")
 # The commands that recompute a folder's files, by its name.
 _VERBS = {**dict.fromkeys(MASKS, "predict refine"), "pseudo_labels": "label"}
 
@@ -116,7 +123,7 @@ class Run:
         folder = self.folder / split_name / "probabilities"
         done = reusable_outputs(
             folder,
-            self._made_from("getam.evaluation.prediction", split, self.experiment.digest("inference"), batch, shard),
+            self._made_from(folder, split, self.experiment.digest("inference"), batch, shard),
             ".npz",
         )
         self._manifest(folder, shard).unlink(missing_ok=True)
@@ -127,7 +134,7 @@ class Run:
         yield from predict_files(network, split, waiting, folder, *scales, batch, workers, settings.fit)
         self._note_end(folder, shard, len(ids))
 
-    def _made_from(self, module: str, split: Split, settings: str, batch: int, shard: Shard) -> dict[str, object]:
+    def _made_from(self, folder: Path, split: Split, settings: str, batch: int, shard: Shard) -> dict[str, object]:
         from getam.data.digests import images_digest, list_digest
 
         return {
@@ -135,7 +142,7 @@ class Run:
             "settings": settings,
             "list": list_digest(self.dataset, split),
             "images": images_digest(split),
-            "code": provenance.step_digest(module, "getam.models.saving", *self.experiment.network_modules()),
+            "code": self.code_digest(folder.name),
             "batch": batch,  # the rounding of sums depends on it
             "shards": shard.count,
         }
@@ -151,32 +158,37 @@ class Run:
     def _weights_digest(self) -> str:
         return provenance.file_digest(self.weights)
 
+    def code_digest(self, kind: str, on_gpu: bool = False) -> str:
+        """The digest of the code that writes a folder of this name; of masks by the CRF also that for a GPU."""
+        modules = _WRITERS[kind] + (self.experiment.network_modules() if kind in _OF_NETWORK else ())
+        return provenance.step_digest(*modules, *(["getam.evaluation.device_masks"] if on_gpu else []))
+
     def check_current(self, folder: Path) -> None:
         """Follows the notes in a folder of probabilities, masks or pseudo labels back to the weights of the run.
-
-        Where the weights are not stored, as in a table rebuilt from predictions, there is nothing to compare with.
 
         Raises:
             ValueError: the files were made from other weights or settings than the run has now.
         """
+        if (reason := self.changed_since(folder)) is not None:
+            commands = " and ".join(f"`getam {verb}`" for verb in _VERBS.get(folder.name, "predict").split())
+            raise ValueError(
+                f"{folder} is stale: its files were made from other {reason} than the run has now; run {commands}"
+            )
+
+    def changed_since(self, folder: Path) -> str | None:
+        """What has changed since a folder's files were made: `weights`, `settings`, or None.
+
+        Where the weights are not stored, as in a table rebuilt from predictions, there is nothing to compare with.
+        """
         if not (folder / NOTE).is_file() or not self.weights.is_file():
-            return
+            return None
         note = read_json(folder / NOTE)
         predicted, verbs = note.get("probabilities", note), _VERBS.get(folder.name, "predict")
         expected = training_digest(self.experiment) if verbs == "label" else self.experiment.digest("inference")
         if predicted.get("weights") != self._weights_digest:
-            reason = "weights"
-        elif predicted.get("settings") != expected or note.get("settings") not in (None, expected, self._crf_digest()):
-            reason = "settings"
-        else:
-            return
-        commands = " and ".join(f"`getam {verb}`" for verb in verbs.split())
-        raise ValueError(
-            f"{folder} is stale: its files were made from other {reason} than the run has now; run {commands}"
-        )
-
-    def _crf_digest(self) -> str:
-        return self.experiment.digest("crf")
+            return "weights"
+        settings = None, expected, self.experiment.digest("crf")
+        return "settings" if predicted.get("settings") != expected or note.get("settings") not in settings else None
 
     def refine(
         self,
@@ -226,10 +238,11 @@ class Run:
         ids = shard.of(split.ids)
         jobs = []
         for name in ids:
-            missing = [None if f"{name}.png" in done[folder] else folder / f"{name}.png" for folder in kinds]
-            masks = missing if crf else [None, *missing]
-            mask, plain = (*masks, None)[:2]
-            jobs.append(Job(source / f"{name}.npz", split.image(name), mask, plain, known.get(name)))
+            missing = {
+                kind: folder / f"{name}.png" for folder, kind in kinds.items() if f"{name}.png" not in done[folder]
+            }
+            masks = missing.get(True), missing.get(False)
+            jobs.append(Job(source / f"{name}.npz", split.image(name), *masks, known.get(name)))
         waiting = [job for job in jobs if job.mask or job.plain]
         needed = [job.probabilities for job in waiting]
         check_present(source, needed, f"probabilities of split {split_name!r}", "`getam predict` writes them")
@@ -251,13 +264,10 @@ class Run:
     def _reusable_masks(
         self, folder: Path, crf: bool, source: Path, gpu: torch.device | None, extra: dict[str, str]
     ) -> set[str]:
-        modules = ["getam.evaluation.masks"]
-        if crf and gpu is not None:
-            modules.append("getam.evaluation.device_masks")
         made_from = {
             "probabilities": read_json(source / NOTE),
             "settings": self.experiment.digest("crf") if crf else None,
-            "code": provenance.step_digest(*modules),
+            "code": self.code_digest(folder.name, on_gpu=crf and gpu is not None),
             **extra,
         }
         return reusable_outputs(folder, made_from, ".png")
@@ -277,7 +287,7 @@ class Run:
         self._check_maps()
         network = self.load_network(device)
         folder = self.pseudo_labels(split_name)
-        made_from = self._made_from("getam.evaluation.labelling", split, training_digest(self.experiment), batch, shard)
+        made_from = self._made_from(folder, split, training_digest(self.experiment), batch, shard)
         made_from |= training_data_digests(self.dataset, split, self.experiment.data.saliency)
         made_from["precision"] = self.experiment.inference.precision
         done = reusable_outputs(folder, made_from, ".png")

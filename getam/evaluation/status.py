@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from getam.config.experiment import EXPERIMENT, KNOWN_CLASSES, PROVENANCE, WEIGHTS, Experiment, training_digest
+from getam.config.experiment import EXPERIMENT, PROVENANCE, WEIGHTS, Experiment, training_digest
 from getam.config.first_phase import FIRST_PHASE
 from getam.config.tables import MASKS
 from getam.data.dataset import DataSet, Split
@@ -20,16 +20,7 @@ from getam.utils.outputs import NOTE
 
 # What the weights depend on: digests by name.
 Identity = Callable[[Experiment, DataSet, Split], dict[str, str]]
-# Folders of a split: the suffix of their files, and the modules that their code digest covers.
-_MASKS = ("getam.evaluation.masks",)
-_OUTPUTS = {
-    "probabilities": (".npz", [("getam.evaluation.prediction", "getam.models.saving")]),
-    "pseudo_labels": (".png", [("getam.evaluation.labelling", "getam.models.saving")]),
-    "masks": (".png", [_MASKS, (*_MASKS, "getam.evaluation.device_masks")]),
-    "masks_without_crf": (".png", [_MASKS]),
-    KNOWN_CLASSES: (".png", [_MASKS, (*_MASKS, "getam.evaluation.device_masks")]),
-}
-_OF_NETWORK = ("probabilities", "pseudo_labels")  # their digests cover the modules of the run's network
+_SUFFIXES = {"probabilities": ".npz", **dict.fromkeys(MASKS, ".png")}  # of the files in the folders of a split
 _RECENT = 120.0  # seconds: files of a job that runs are younger
 _TIMED = 50  # files whose dates give the speed
 
@@ -188,10 +179,9 @@ def _differing(
 
 
 def _outputs(run: Run, dataset: DataSet | None) -> Iterator[Outputs]:
-    for folder in sorted(path for path in run.folder.glob("*/*") if path.name in _OUTPUTS and (path / NOTE).is_file()):
+    for folder in sorted(path for path in run.folder.glob("*/*") if path.name in _SUFFIXES and (path / NOTE).is_file()):
         split, kind = folder.parent.name, folder.name
-        suffix, codes = _OUTPUTS[kind]
-        files = [path for path in folder.iterdir() if path.suffix == suffix and not path.name.startswith(".")]
+        files = [path for path in folder.iterdir() if path.suffix == _SUFFIXES[kind] and not path.name.startswith(".")]
         total = len(dataset.split(split)) if dataset is not None and split in dataset.splits else None
         found = Outputs(split, kind, len(files), total, _is_complete(folder))
         if not found.complete and total is not None:
@@ -199,7 +189,7 @@ def _outputs(run: Run, dataset: DataSet | None) -> Iterator[Outputs]:
         score = folder.parent / f"{MASKS[kind]}.csv" if kind in MASKS else None
         if score is not None and score.is_file():
             found.miou = 100 * read_summary(score)["mIoU"]
-        found.stale = _stale(run, folder, codes)
+        found.stale = _stale(run, folder)
         yield found
 
 
@@ -216,14 +206,9 @@ def _seconds_left(files: list[Path], total: int) -> float | None:
     return (total - len(files)) * (dates[-1] - dates[0]) / (len(dates) - 1)
 
 
-def _stale(run: Run, folder: Path, codes: list[tuple[str, ...]]) -> list[str]:
+def _stale(run: Run, folder: Path) -> list[str]:
     """Why files would be recomputed."""
-    reasons = []
-    try:
-        run.check_current(folder)
-    except ValueError as error:
-        reasons.append("weights" if "other weights" in str(error) else "settings")
-    own = run.experiment.network_modules() if folder.name in _OF_NETWORK else ()
-    if read_json(folder / NOTE).get("code") not in [provenance.step_digest(*modules, *own) for modules in codes]:
-        reasons.append("code")
-    return reasons
+    reasons = [] if (changed := run.changed_since(folder)) is None else [changed]
+    # Masks of either device are current.
+    current = [run.code_digest(folder.name, on_gpu) for on_gpu in (False, True)]
+    return reasons if read_json(folder / NOTE).get("code") in current else [*reasons, "code"]

@@ -128,7 +128,15 @@ def test_the_caller_ends_it(end):
     assert list(results) == []
 
 
-def test_a_signal_ends_the_wait_for_a_stage():
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C raises KeyboardInterrupt, also where the tests run in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_signal_ends_the_wait_for_a_stage(ctrl_c):
     """Ctrl-C comes while the caller waits: the running item is finished, the others are not begun."""
     waiting, done = threading.Event(), []
 

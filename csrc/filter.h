@@ -20,8 +20,7 @@ inline const float* factor_before(const Kernel& kernel, bool transposed) {
 inline const float* factor_after(const Kernel& kernel, bool transposed) { return factor_before(kernel, !transposed); }
 
 // Adds the rows of a block of points, which this member has, to the table.
-inline void splat_rows(Tables& tables, const float* factor, size_t p, size_t count,
-                       const Vector* block) {
+inline void splat_rows(Tables& tables, const float* factor, size_t p, size_t count, const Vector* block) {
   const Lattice& lattice = tables.lattice;
   const size_t row = tables.vectors();
   const bool far = tables.exceeds_cache();

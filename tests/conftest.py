@@ -18,6 +18,7 @@ from getam.data import shapes
 from getam.data.saliency.maps import SaliencySettings, make_saliency
 from getam.utils.parallel import available_cores
 from getam_lattice import library
+from tests.helpers.small_experiment import small_settings
 from tests.helpers.small_workflow import small_configuration
 
 
@@ -128,33 +129,7 @@ def small_shapes(tmp_path_factory) -> Path:
 @pytest.fixture
 def small_experiment(small_shapes) -> dict:
     """Settings of an experiment on it that takes a second or two."""
-    return {
-        "name": "small",
-        "data": {
-            "dataset": str(small_shapes / "dataset"),
-            "split": "train",
-            "saliency": str(small_shapes / "saliency"),
-        },
-        "network": {
-            "backbone": "vit_micro_hybrid",
-            "pretrained": False,
-            "classifier": "class_token",
-            "decoder_width": 16,
-        },
-        "recipe": {"preset": "paper", "opening": 3},
-        "maps": {"dilations": [1, 2], "iterations": 2},
-        "training": {
-            "crop": 32,
-            "batch": 4,
-            "epochs": 4,
-            "optimiser": "adamw",
-            "weight_decay": 0.01,
-            "rate": 1e-3,
-            "joint_factor": 1.0,
-        },
-        "inference": {"sizes": [32, 64]},
-        "monitoring": {"history": 5, "sheet": 0},
-    }
+    return small_settings(small_shapes)
 
 
 @pytest.fixture

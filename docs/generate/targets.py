@@ -65,7 +65,9 @@ def _rules() -> list[tuple[str, str]]:
     found = []
     for path in sorted((_ROOT / "workflow" / "rules").glob("*.smk")):
         for name, body in re.findall(
-            r"^rule (\w+):\n((?:    .*\n|\n)+)", path.read_text(encoding="utf-8"), re.MULTILINE
+            r"^(?:rule|use rule \w+ as) (\w+)(?: with)?:\n((?:    .*\n|\n)+)",
+            path.read_text(encoding="utf-8"),
+            re.MULTILINE,
         ):
             output = re.search(r"^    output:\n((?:        .*\n)+)", body, re.MULTILINE)
             written = re.findall(r'"(<(?:results|resources)>/[^"]+)"', output[1]) if output else []

@@ -289,6 +289,7 @@ def _default(*keys: str) -> Any:
 
 # Files of a run's folder.
 EXPERIMENT, WEIGHTS, PROVENANCE = "experiment.yaml", "weights.safetensors", "provenance.json"
+HISTORY, TRAINING_LOCK = "history.csv", ".training.lock"
 _TRAINING_SECTIONS = ("seed", "data", "taught_by", "network", "recipe", "maps", "training")
 
 

@@ -109,3 +109,8 @@ class Training(Section):
 
 # Settings of the two phases, for a training that has one.
 ONE_PHASE = {"classification": 0.0, "joint_factor": 1.0, "dense_energy": DenseEnergy(weight=0.0)}
+
+
+def first_joint_step(training: Training, steps: int) -> int:
+    """The first of `steps` steps that belongs to the joint phase."""
+    return int(training.classification * steps)

@@ -5,7 +5,7 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +78,7 @@ def prepare(
     for name, its in (("train", set(ids) - chosen), ("val", chosen)):
         has_masks = masks is not None and its <= set(truth)
         split = subset(everything, name, its)
-        splits.append(Split(**{**vars(split), "masks": folder / MASKS if has_masks else None}))
+        splits.append(replace(split, masks=folder / MASKS if has_masks else None))
     _warn_of_classes(splits[0], names)
 
     begin_dataset(folder, "folder")

@@ -130,8 +130,8 @@ def _scores(run: ReportedRun) -> str:
 def _cost(run: ReportedRun) -> str:
     """Time and memory of the last job of each step, as Snakemake has measured them."""
     rows, total = [], 0.0
-    first = read_json(run.folder / "provenance.json").get("first_phase")
-    if first:
+    made = read_json(run.folder / "provenance.json")
+    if first := made.get("first_phase"):
         total += first["seconds_of_the_last_session"]
         rows.append(["train_first_phase", "shared with runs of the same first phase", _clock(total), None])
     for path in sorted(run.benchmarks, key=lambda path: (JOBS.index(path.parent.name), path.name)):
@@ -148,7 +148,7 @@ def _cost(run: ReportedRun) -> str:
             ]
         )
     rows.append(["all", "", _clock(total), None])
-    device = read_json(run.folder / "provenance.json").get("device", "an unknown device")
+    device = made.get("device", "an unknown device")
     note = f"The last job of each step; a job that was resumed counts from there. Trained on {escape(device)}."
     return html_table(["rule", "job", "time", "peak MiB"], rows) + f"<p class='note'>{note}</p>"
 

@@ -8,9 +8,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from getam.config.experiment import EXPERIMENT, PROVENANCE, WEIGHTS, Experiment, training_digest
+from getam.config.experiment import (
+    EXPERIMENT,
+    HISTORY,
+    PROVENANCE,
+    TRAINING_LOCK,
+    WEIGHTS,
+    Experiment,
+    training_digest,
+)
 from getam.config.first_phase import FIRST_PHASE
 from getam.config.tables import MASKS
+from getam.config.training import first_joint_step
 from getam.data.dataset import DataSet, Split
 from getam.evaluation.run import Run
 from getam.evaluation.scores import read_summary
@@ -120,12 +129,12 @@ def _training(folder: Path, experiment: Experiment, dataset: DataSet | None, ide
         return found
     if dataset is not None and experiment.data.split in dataset.splits:
         joint = _steps(experiment, len(dataset.split(experiment.data.split)))
-        of_first = int(experiment.training.classification * joint)
+        of_first = first_joint_step(experiment.training, joint)
         found.total = of_first if first else joint
         found.at_least = found.steps < of_first < found.total
-    found.state = "running" if _is_locked(folder / ".training.lock") else "stopped" if row else "not begun"
+    found.state = "running" if _is_locked(folder / TRAINING_LOCK) else "stopped" if row else "not begun"
     if row:
-        found.age = time.time() - (folder / "history.csv").stat().st_mtime
+        found.age = time.time() - (folder / HISTORY).stat().st_mtime
         speed = float(row["images_per_second"] or 0) / experiment.training.batch
         if found.total is not None and speed > 0 and found.state == "running":
             found.seconds_left = max(0.0, (found.total - found.steps) / speed - found.age)
@@ -140,7 +149,7 @@ def _steps(experiment: Experiment, images: int) -> int:
 
 def _last_row(folder: Path) -> dict[str, str]:
     """The last whole row of history.csv, or {}."""
-    path = folder / "history.csv"
+    path = folder / HISTORY
     if not path.is_file():
         return {}
     whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")

@@ -116,8 +116,8 @@ def _create(name: str, pretrained: bool | str | Path) -> nn.Module:
         vit = timm.create_model(name, pretrained=bool(pretrained), num_classes=0, **dynamic, **weights)
     except (RuntimeError, KeyError) as error:
         if weights:
-            raise CheckpointError(f"{pretrained} does not fit timm:{name}: {_first_line(error)}") from error
-        raise ValueError(f"timm:{name}: {_first_line(error)}") from error
+            raise CheckpointError(f"{pretrained} does not fit timm:{name}: {_one_line(error)}") from error
+        raise ValueError(f"timm:{name}: {_one_line(error)}") from error
     _check(name, vit)
     # With pooled patches timm's norm is behind the pooling.
     if isinstance(vit.norm, nn.Identity):
@@ -146,5 +146,5 @@ def _check(name: str, vit: nn.Module) -> None:
         raise ValueError(f"timm:{name}: GETAM cannot use it, as it has no {' and no '.join(missing)}")
 
 
-def _first_line(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]

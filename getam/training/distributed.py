@@ -14,6 +14,7 @@ from torch import Tensor, distributed, nn
 from torch.distributed.nn.functional import all_reduce
 from torch.nn.parallel import DistributedDataParallel
 
+from getam.config.experiment import TRAINING_LOCK
 from getam.utils.hardware import choose_device, choose_devices
 
 _PATIENCE = 10  # seconds
@@ -116,7 +117,7 @@ def exclusive(folder: Path, this: Replica) -> Iterator[None]:
 
     The lock is the kernel's and ends with the process, however that ends.
     """
-    lock = FileLock(folder / ".training.lock")
+    lock = FileLock(folder / TRAINING_LOCK)
     if this.is_main:
         folder.mkdir(parents=True, exist_ok=True)
     # Every process polls, because a collective that blocks for hours would time out.

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from getam.config.experiment import HISTORY
 from getam.data.visualisation import draw_sheet, overlay_labels, overlay_map
 from getam.training.distributed import Replica
 from getam.training.phases import LOSSES, Batch, StepOutput, labelled_fraction
 from getam.utils.files import csv_text, write_text
 from getam.utils.hardware import peak_resident
 
-HISTORY = "history.csv"
 _EVENTS = "tensorboard"
 COLUMNS = ("step", "epoch", "phase", "rate", "total", *LOSSES, "labelled", "images_per_second", "memory_mib")
 _SHEET_COLUMNS = ["image", "saliency", "refined map", "pseudo label", "prediction"]

@@ -7,7 +7,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from getam.config.recipe import Recipe
-from getam.config.training import Training
+from getam.config.training import Training, first_joint_step
 
 
 def make_optimiser(network: nn.Module, training: Training, recipe: Recipe) -> Optimizer:
@@ -48,11 +48,6 @@ def _groups(network: nn.Module, head_factor: float, bias_factor: float) -> list[
     for name, parameter in trained.items():
         groups[factors[name]].append(parameter)
     return [{"params": parameters, "factor": factor} for factor, parameters in groups.items() if parameters]
-
-
-def first_joint_step(training: Training, steps: int) -> int:
-    """The first of `steps` steps that belongs to the joint phase."""
-    return int(training.classification * steps)
 
 
 def learning_rate(training: Training, step: int, steps: int) -> float:

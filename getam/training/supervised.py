@@ -14,10 +14,9 @@ from getam.config.experiment import Experiment
 from getam.data.dataset import Split
 from getam.data.labelled import LabelledImages
 from getam.method.losses import classification_loss, cross_entropy_loss
-from getam.models.backbones import normalise_images
 from getam.models.runtime import at_least_float32, autocast
 from getam.training.distributed import Replica
-from getam.training.phases import StepOutput, compiles
+from getam.training.phases import Batch, StepOutput, compiles
 
 
 class LabelledBatch(NamedTuple):
@@ -31,10 +30,7 @@ class LabelledBatch(NamedTuple):
     valid: Tensor
     labels: Tensor
 
-    @property
-    def network_input(self) -> Tensor:
-        """Normalised images, exactly zero on the padding."""
-        return normalise_images(self.image_rgb) * self.valid[:, None]
+    network_input = Batch.network_input
 
 
 class SupervisedPhase(nn.Module):

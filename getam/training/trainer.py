@@ -16,6 +16,7 @@ from torch import nn
 
 from getam.config.experiment import PROVENANCE, SUPERVISED, Experiment
 from getam.config.first_phase import FIRST_PHASE
+from getam.config.training import first_joint_step
 from getam.data.dataset import DataSet, Split
 from getam.data.loading import EpochBatches, training_batches
 from getam.models.network import build_model
@@ -27,13 +28,7 @@ from getam.training.distributed import Replica, synchronise_batch_norm
 from getam.training.finite import DeferredFlags, NotFinite, Unsettled
 from getam.training.history import History, LossMeans, copy_history
 from getam.training.image_labels import ImageLabelTraining
-from getam.training.optimisation import (
-    begin_momentum,
-    first_joint_step,
-    learning_rate,
-    make_optimiser,
-    set_learning_rate,
-)
+from getam.training.optimisation import begin_momentum, learning_rate, make_optimiser, set_learning_rate
 from getam.training.phases import Batch, StepOutput, network_input
 from getam.utils.files import read_json, write_json
 from getam.utils.parallel import available_cores

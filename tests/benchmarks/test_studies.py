@@ -10,6 +10,7 @@ import yaml
 from benchmarks import measure
 from getam.cli.command import main
 from getam.evaluation.scores import read_summary
+from tests.helpers.small_experiment import small_settings
 
 GROUPS = ("all", "one class", "several classes")
 
@@ -18,27 +19,14 @@ GROUPS = ("all", "one class", "several classes")
 def run(small_shapes, tmp_path_factory):
     """A trained network with masks and pseudo labels of val, and the file of its settings."""
     folder = tmp_path_factory.mktemp("studies")
-    settings = {
-        "data": {
-            "dataset": str(small_shapes / "dataset"),
-            "split": "train",
-            "saliency": str(small_shapes / "saliency"),
-        },
-        "network": {
-            "backbone": "vit_micro_hybrid",
-            "pretrained": False,
-            "classifier": "class_token",
-            "decoder_width": 16,
-        },
-        "recipe": {"preset": "paper", "opening": 3},
-        "maps": {"dilations": [1, 2], "iterations": 2},
-        "training": {"crop": 32, "batch": 4, "epochs": 2, "optimiser": "adamw", "weight_decay": 0.01, "rate": 1e-3},
-        "inference": {"sizes": [32]},
-        "monitoring": {"sheet": 0},
+    settings = small_settings(small_shapes)
+    settings["training"]["epochs"], settings["inference"]["sizes"] = 2, [32]
+    entries = {
+        "small": {key: value for key, value in settings.items() if key != "name"},
+        "no_opening": {"extends": "small", "recipe": {"opening": 0}},
     }
-    entries = {"small": settings, "no_opening": {"extends": "small", "recipe": {"opening": 0}}}
     (folder / "config.yaml").write_text(yaml.safe_dump({"experiments": entries}))
-    (folder / "experiment.yaml").write_text(yaml.safe_dump({"name": "small", **settings}))
+    (folder / "experiment.yaml").write_text(yaml.safe_dump(settings))
     for command in (
         ["train", str(folder / "experiment.yaml"), "--output", str(folder / "small"), "--device", "cpu"],
         *(

@@ -26,39 +26,24 @@ rule refine:
         shard=lambda wildcards: wildcards.shard.replace("-of-", "/"),
         experiment=uncompared(experiment_of),
         discard="" if config["keep_probabilities"] else "--discard",
+        kind="",
         settings=section("crf"),
         code=step_digest("getam.evaluation.masks"),
     shell:
-        "getam refine {params.folder:q} --split {wildcards.split} --shard {params.shard} --workers {threads}"
+        "getam refine {params.folder:q} --split {wildcards.split} --shard {params.shard} --workers {threads} {params.kind}"
         " --experiment {params.experiment:q} {params.discard} 2>&1 | tee {log:q}"
 
 
 # Masks to teach other networks with: of each image its own classes alone are possible.
-rule refine_known_classes:
-    input:
-        dataset_of,
-        "<results>/experiments/{run}/{split}/probabilities/complete-{shard}.json",
-        weights=ancient("<results>/experiments/{run}/weights.safetensors"),
+use rule refine as refine_known_classes with:
     output:
         "<results>/experiments/{run}/{split}/masks_known_classes/complete-{shard}.json",
     log:
         "<results>/logs/refine_known_classes/{run}.{split}.{shard}.log",
     benchmark:
         "<results>/benchmarks/refine_known_classes/{run}.{split}.{shard}.tsv"
-    threads: config["jobs"]["refine"]["threads"]
-    resources:
-        mem_mb=config["jobs"]["refine"]["mem_mb"],
-        runtime=config["jobs"]["refine"]["runtime"],
     params:
-        folder=subpath(input.weights, parent=True),
-        shard=lambda wildcards: wildcards.shard.replace("-of-", "/"),
-        experiment=uncompared(experiment_of),
-        discard="" if config["keep_probabilities"] else "--discard",
-        settings=section("crf"),
-        code=step_digest("getam.evaluation.masks"),
-    shell:
-        "getam refine {params.folder:q} --split {wildcards.split} --shard {params.shard} --workers {threads} --known-classes"
-        " --experiment {params.experiment:q} {params.discard} 2>&1 | tee {log:q}"
+        kind="--known-classes",
 
 
 rule score:

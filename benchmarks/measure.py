@@ -63,6 +63,14 @@ def write_table(path: Path, rows: list[dict]) -> None:
         writer.writerows(rows)
 
 
+def report_table(name: str, rows: list[dict]) -> None:
+    """Print rows with equal keys, write benchmarks/results/<name>.csv, and say so."""
+    print_table(rows)
+    path = RESULTS / f"{name}.csv"
+    write_table(path, rows)
+    print(f"written to {path}")
+
+
 def print_table(rows: list[dict]) -> None:
     """The rows as a Markdown table."""
     print("| " + " | ".join(rows[0]) + " |")

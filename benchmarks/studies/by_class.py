@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure import RESULTS, print_table, write_table
-from benchmarks.studies.paired import groups_of
+from benchmarks.measure import report_table
+from benchmarks.studies.paired import groups_of, of_known_classes
 from getam.data.images import read_mask
 from getam.evaluation.metrics import ConfusionMatrix
 from getam.evaluation.probabilities import read_probabilities
@@ -31,9 +31,8 @@ COLUMNS = ("prediction", "classes known", "pseudo labels")
 def predictions(run: Run, split: str, name: str, present: np.ndarray) -> list[np.ndarray]:
     """Labels of one image, for each of `COLUMNS`."""
     probabilities = read_probabilities(run.folder / split / "probabilities" / f"{name}.npz")
-    known = np.where(np.concatenate([[1], present]) > 0, 1, 0)[:, None, None]
     pseudo = read_mask(run.pseudo_labels(split) / f"{name}.png")
-    return [probabilities.argmax(0), (probabilities * known).argmax(0), pseudo]
+    return [probabilities.argmax(0), of_known_classes(probabilities, present), pseudo]
 
 
 def ious(run: Run, split_name: str, tick: Callable[[], object]) -> np.ndarray:
@@ -73,10 +72,7 @@ def main() -> None:
                 for k, column in enumerate(COLUMNS)
             }
             rows.append({"class": name, "training images": count, **points})
-    print_table(rows)
-    table = RESULTS / f"by_class-{options.name}.csv"
-    write_table(table, [{**row, "runs": len(runs), "split": options.split} for row in rows])
-    print(f"written to {table}")
+    report_table(f"by_class-{options.name}", [{**row, "runs": len(runs), "split": options.split} for row in rows])
 
 
 if __name__ == "__main__":

@@ -7,17 +7,14 @@ experiment that it belongs to. The schedule of an unfinished training has not en
 """
 
 import argparse
-import hashlib
-import io
 from pathlib import Path
-
-import torch
 
 from getam.config.experiment import WEIGHTS
 from getam.config.experiment_file import load_experiment, write_experiment
 from getam.data.dataset import open_dataset
 from getam.models.network import build_model
 from getam.models.saving import save_network
+from getam.training.checkpoints import read_any_checkpoint
 
 
 def main() -> None:
@@ -25,10 +22,7 @@ def main() -> None:
     for name in ("checkpoint", "experiment", "run"):
         parser.add_argument(name, type=Path)
     options = parser.parse_args()
-    experiment, content = load_experiment(options.experiment), options.checkpoint.read_bytes()
-    if hashlib.sha256(content[32:]).digest() != content[:32]:
-        raise SystemExit(f"{options.checkpoint} is damaged, or is no checkpoint")
-    state = torch.load(io.BytesIO(content[32:]), map_location="cpu", weights_only=True)
+    experiment, state = load_experiment(options.experiment), read_any_checkpoint(options.checkpoint)
     classes, arguments = open_dataset(experiment.data.dataset).classes, experiment.network_arguments()
     network = build_model(num_classes=len(classes), pretrained=False, **arguments)
     network.load_state_dict(state["network"])

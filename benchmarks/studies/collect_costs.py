@@ -9,7 +9,7 @@ import argparse
 import csv
 from pathlib import Path
 
-from benchmarks.measure import RESULTS, print_table, write_table
+from benchmarks.measure import report_table
 
 
 def main() -> None:
@@ -32,10 +32,7 @@ def main() -> None:
         )
     if not rows:
         raise SystemExit(f"no measurements <rule>/<job>.tsv below {options.folder}")
-    print_table(rows)
-    table = RESULTS / f"costs-{options.name}.csv"
-    write_table(table, rows)
-    print(f"written to {table}")
+    report_table(f"costs-{options.name}", rows)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import argparse
 import csv
 from pathlib import Path
 
-from benchmarks.measure import RESULTS, print_table, write_table
+from benchmarks.measure import report_table
 from getam.config.tables import SCORE_FILES
 
 
@@ -36,10 +36,7 @@ def main() -> None:
     rows = [row for row in rows if any(row[what] for what in SCORE_FILES)]
     if not rows:
         raise SystemExit(f"no scores of split {options.split} below {options.folder}")
-    print_table(rows)
-    table = RESULTS / f"scores-{options.name}.csv"
-    write_table(table, rows)
-    print(f"written to {table}")
+    report_table(f"scores-{options.name}", rows)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from benchmarks.measure import RESULTS, print_table, write_table
+from benchmarks.measure import report_table
 from benchmarks.studies.paired import groups_of
 from getam.constants import BACKGROUND, UNKNOWN
 from getam.data.augmentation import View
@@ -121,10 +121,7 @@ def main() -> None:
         if images:
             found = analyse(run, subset(split, split.name, images))
             rows += [{"images": group, **row, "run": run.experiment.name, "split": split.name} for row in found]
-    print_table(rows)
-    table = RESULTS / f"label_errors-{options.name}.csv"
-    write_table(table, rows)
-    print(f"written to {table}")
+    report_table(f"label_errors-{options.name}", rows)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.measure import RESULTS, print_table, write_table
+from benchmarks.measure import report_table
 from benchmarks.studies.paired import columns, counts_of, groups_of, miou
 from getam.config.entries import settings_of
 from getam.config.experiment import Experiment
@@ -79,10 +79,7 @@ def main() -> None:
         row["of each run"] = " ".join(f"{miou(of_run.sum(0)):.2f}" for of_run in of_runs)
         row["unknown pixels, %"] = f"{100 * np.mean([unknown(of_run) for of_run in of_runs]):.1f}"
         rows.append({**row, "runs": " ".join(run.folder.name for run in runs), "split": options.split})
-    print_table(rows)
-    table = RESULTS / f"label_settings-{options.name}.csv"
-    write_table(table, rows)
-    print(f"written to {table}")
+    report_table(f"label_settings-{options.name}", rows)
 
 
 if __name__ == "__main__":

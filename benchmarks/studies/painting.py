@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.measure import RESULTS, print_table, write_table
-from benchmarks.studies.paired import columns, counts_of, groups_of
+from benchmarks.measure import report_table
+from benchmarks.studies.paired import columns, counts_of, groups_of, of_known_classes
 from getam.data.augmentation import centred_view
 from getam.data.dataset import Split
 from getam.data.images import image_size, read_image, read_mask
@@ -70,8 +70,8 @@ def labellings(run: Run, split: Split, scores: np.ndarray) -> dict[str, tuple[st
     first = split.labels.argmax(1)
 
     def known(name: str) -> np.ndarray:
-        present = np.concatenate([[1], split.labels[split.ids.index(name)]])[:, None, None]
-        return (read_probabilities(folder / "probabilities" / f"{name}.npz") * present).argmax(0).astype(np.uint8)
+        probabilities = read_probabilities(folder / "probabilities" / f"{name}.npz")
+        return of_known_classes(probabilities, split.labels[split.ids.index(name)])
 
     found = {
         "all background": ("", lambda name: np.zeros(image_size(split.image(name)), np.uint8)),
@@ -105,8 +105,7 @@ def main() -> None:
         rows.append({"labels": name, "classes known": "yes" if knows else "no", **row, "compared with": reference})
     images = " ".join(f"{group}: {chosen.sum()}" for group, chosen in groups.items())
     rows = [{**row, "run": run.folder.name, "split": options.split, "images": images} for row in rows]
-    print_table(rows)
-    write_table(RESULTS / f"painting-{options.name}.csv", rows)
+    report_table(f"painting-{options.name}", rows)
 
     present = [c for c in range(len(classes)) if split.labels[:, c].any()]
     precisions = [100 * average_precision(scores[:, c], split.labels[:, c]) for c in present]
@@ -115,8 +114,7 @@ def main() -> None:
         {"class": name, "images": count, "average precision": f"{value:.1f}", "run": run.folder.name}
         for (name, count), value in zip(named, [*precisions, np.mean(precisions)], strict=True)
     ]
-    print_table(rows)
-    write_table(RESULTS / f"classifier-{options.name}.csv", rows)
+    report_table(f"classifier-{options.name}", rows)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,17 @@ def groups_of(split: Split) -> dict[str, np.ndarray]:
     return {"all": classes >= 0, "one class": classes == 1, "several classes": classes > 1}
 
 
+def of_known_classes(probabilities: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """The most probable labels, uint8 (H, W), where background and the image's own classes alone are possible.
+
+    Args:
+        probabilities: (C + 1, H, W).
+        present: (C,), above 0 for the classes of the image.
+    """
+    possible = np.concatenate([[True], present > 0])
+    return (probabilities * possible[:, None, None]).argmax(0).astype(np.uint8)
+
+
 def counts_of(split: Split, num_classes: int, find: Callable[[str], np.ndarray]) -> np.ndarray:
     """Pixels of each image by true and found label, int64 (M, C + 1, C + 2); the last column are unknown ones.
 

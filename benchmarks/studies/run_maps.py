@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.measure import RESULTS, print_table, write_table
+from benchmarks.measure import report_table
 from benchmarks.studies.paired import columns, groups_of, miou
 from getam.config.choices import METHODS
 from getam.data.dataset import Split
@@ -66,10 +66,7 @@ def main() -> None:
         for run, size in progress(wanted, unit="size")
         for row in rows_of(run, run.dataset.split(options.split), size, options.methods)
     ]
-    print_table(rows)
-    table = RESULTS / f"run_maps-{options.name}.csv"
-    write_table(table, rows)
-    print(f"written to {table}")
+    report_table(f"run_maps-{options.name}", rows)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,6 @@ def study(monkeypatch, tmp_path):
 
     def call(name: str, *arguments: object) -> list[dict[str, str]]:
         module = importlib.import_module(f"benchmarks.studies.{name}")
-        monkeypatch.setattr(module, "RESULTS", tmp_path)
         monkeypatch.setattr(measure, "RESULTS", tmp_path)
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments), "--split", "val", "--name", "small"])
         module.main()

@@ -6,7 +6,9 @@ from types import SimpleNamespace
 def downloads(tables):
     """The receipts of all archives that the runs of some tables need, in the order of the tables."""
     rows = [row for table in tables for row in rows_of(table, config)]
-    runs = [(run, row.split) for row in rows for run in chain(*runs_of_row(row, config), filter(None, [row.submission]))]
+    runs = [
+        (run, row.split) for row in rows for run in chain(*runs_of_row(row, config), filter(None, [row.submission]))
+    ]
     found = [receipt for run, split in dict.fromkeys(runs) for receipt in downloads_of(run, split)]
     return list(dict.fromkeys(found))
 

@@ -6,7 +6,12 @@ PER_TRAINING = 10**9  # bytes: weights, and two checkpoints while it runs
 PER_IMAGE = 2 * 10**6  # bytes of probabilities
 # Those of your own photographs are not known before they are prepared.
 IMAGES = {"voc": 1456, "coco": 40137, "shapes": 0, "folder": 0}  # of the splits that are scored
-TRAINING_IMAGES = {"voc": 10582, "coco": 82081, "shapes": 0, "folder": 0}  # of those that a teacher predicts for its pupils
+TRAINING_IMAGES = {
+    "voc": 10582,
+    "coco": 82081,
+    "shapes": 0,
+    "folder": 0,
+}  # of those that a teacher predicts for its pupils
 
 
 def preflight():

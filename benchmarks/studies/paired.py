@@ -6,9 +6,12 @@ not contain the spread between seeds of a training.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
+from getam.constants import UNKNOWN
 from getam.data.dataset import Split
 from getam.data.images import read_mask
 from getam.evaluation.metrics import ConfusionMatrix
@@ -18,7 +21,11 @@ ROUNDS = 2000
 
 def groups_of(split: Split) -> dict[str, np.ndarray]:
     """Which images belong to each group, bool (M,)."""
-    classes = split.labels.sum(1)
+    return grouped(split.labels.sum(1))
+
+
+def grouped(classes: np.ndarray) -> dict[str, np.ndarray]:
+    """As `groups_of`, from each image's number of classes (M,)."""
     return {"all": classes >= 0, "one class": classes == 1, "several classes": classes > 1}
 
 
@@ -45,6 +52,38 @@ def counts_of(split: Split, num_classes: int, find: Callable[[str], np.ndarray])
         matrix.update(read_mask(split.mask(name)), find(name))
         counts.append(matrix.counts)
     return np.stack(counts)
+
+
+def write_counts(path: Path, ids: Sequence[str], found: Mapping[str, np.ndarray]) -> Path:
+    """Write counts of the same images, as `counts_of` returns them, by their kind; the bytes depend on nothing else."""
+    tables = []
+    for kind, counts in found.items():
+        image, true, label = np.nonzero(counts)
+        pixels = counts[image, true, label]
+        label = np.where(label == counts.shape[2] - 1, UNKNOWN, label)
+        of_kind = {"labels": kind, "image": np.array(ids)[image], "true": true, "found": label, "pixels": pixels}
+        tables.append(pd.DataFrame(of_kind))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pd.concat(tables).to_csv(path, index=False, compression={"method": "gzip", "mtime": 1})
+    return path
+
+
+def read_counts(path: Path, ids: Sequence[str]) -> dict[str, np.ndarray]:
+    """Kind -> counts int64 (M, C + 1, C + 2) of the images, without the classes after the last that has a pixel.
+
+    Raises:
+        ValueError: the file has other images.
+    """
+    table = pd.read_csv(path, dtype={"image": str})
+    if unexpected := set(table["image"]) ^ set(ids):
+        raise ValueError(f"{path}: has other images than expected, such as {min(unexpected)!r}")
+    classes = 1 + max(table["true"].max(), table["found"][table["found"] != UNKNOWN].max())
+    place, found = {name: i for i, name in enumerate(ids)}, {}
+    for kind, rows in table.groupby("labels", sort=False):
+        label = rows["found"].where(rows["found"] != UNKNOWN, classes)
+        found[kind] = np.zeros((len(ids), classes, classes + 1), np.int64)
+        found[kind][rows["image"].map(place), rows["true"], label] = rows["pixels"]
+    return found
 
 
 def miou(counts: np.ndarray) -> np.ndarray:

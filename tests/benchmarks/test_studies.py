@@ -2,13 +2,17 @@
 
 import csv
 import importlib
+import re
+import shutil
 import sys
 
 import pytest
 import yaml
+from PIL import Image
 
 from benchmarks import measure
 from getam.cli.command import main
+from getam.data.images import image_size
 from getam.evaluation.scores import read_summary
 from tests.helpers.small_experiment import small_settings
 
@@ -46,12 +50,12 @@ def run(small_shapes, tmp_path_factory):
 def study(monkeypatch, tmp_path):
     """Runs a study with arguments and returns the rows of the table that it writes."""
 
-    def call(name: str, *arguments: object) -> list[dict[str, str]]:
+    def call(name: str, *arguments: object, table: str = "") -> list[dict[str, str]]:
         module = importlib.import_module(f"benchmarks.studies.{name}")
         monkeypatch.setattr(measure, "RESULTS", tmp_path)
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments), "--split", "val", "--name", "small"])
         module.main()
-        with (tmp_path / f"{name}-small.csv").open(newline="") as file:
+        with (tmp_path / f"{table or f'{name}-small'}.csv").open(newline="") as file:
             return list(csv.DictReader(file))
 
     return call
@@ -98,3 +102,38 @@ def test_by_class(study, run):
 def test_label_errors(study, run):
     rows = study("label_errors", run / "small")
     assert [row["images"] for row in rows if row["cause"] == "all"] == list(GROUPS)
+
+
+def test_rows_are_compared_by_their_counts(study, run, tmp_path, monkeypatch):
+    """Two seeds of an entry with the counts of the same masks, one of which lacks some: as scored, and by hand."""
+    folder, config = tmp_path / "runs", tmp_path / "config.yaml"
+    for name in ("small", "small-seed1", "small_other"):
+        shutil.copytree(run / "small", folder / name)
+    rows = [
+        {"row": "own", "experiment": "small"},
+        {"row": "labels", "experiment": "small", "what": "pseudo_labels"},
+        {"row": "maps", "experiment": "small", "what": "maps"},
+        {"row": "other", "experiment": "small_other"},
+        {"row": "difference", "experiment": "small", "minus": "small_other"},
+        {"row": "absent", "experiment": "absent"},
+    ]
+    config.write_text(yaml.safe_dump({"tables": {"table": {"rows": rows}}}))
+    for path in (folder / "small_other" / "val" / "masks").glob("*.png"):
+        Image.new("P", image_size(path)).save(path)  # background everywhere
+    images = study("collect_counts", folder, "--maps", table="counts-small/images")
+    assert len(images) == 9
+
+    found = study("compare_rows", config, "--reference", "small", table="tables-small")
+    assert [row["row"] for row in found] == ["own", "labels", "maps", "other", "absent"]
+    own, labels, maps, other, absent = found
+    assert (own["seeds"], own["standard deviation"], own["difference, all"]) == ("2", "0.0", "")
+    assert float(own["all"]) == score(run, "iou")
+    assert float(labels["all"]) == score(run, "pseudo_label_iou")
+    assert main(["maps", str(run / "small"), "--split", "val", "--device", "cpu"]) == 0
+    assert float(maps["all"]) == score(run, "map_iou")
+    background = {row["labels"]: row for row in study("painting", run / "small")}["all background"]
+    assert (other["all"], other["shared seeds"]) == (background["all"], "1")
+    difference, low, high = map(float, re.findall(r"[+-][\d.]+", other["difference, all"]))
+    assert difference == pytest.approx(float(other["all"]) - float(own["all"]), abs=0.11)
+    assert low < difference < high
+    assert (absent["state"], absent["all"], absent["seeds"]) == ("not run", "", "0")

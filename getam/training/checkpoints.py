@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -111,12 +112,21 @@ class Checkpoints:
 
 
 def write_checkpoint(path: Path, identity: Mapping[str, str], step: int, state: Mapping[str, Any]) -> None:
-    """Writes the state after `step` steps to a file, whole or not at all."""
+    """Writes the state after `step` steps to a file, whole or not at all; equal states give equal bytes."""
     content = io.BytesIO()
-    torch.save({"identity": dict(identity), "step": step, **state}, content)
+    torch.save(_interned({"identity": dict(identity), "step": step, **state}), content)
     with written(path) as unfinished, unfinished.open("wb") as file:
         file.write(hashlib.sha256(content.getbuffer()).digest())
         file.write(content.getbuffer())
+
+
+def _interned(value: Any) -> Any:
+    """The same with one object for equal strings: a file shows which are one, and that changes when a state is read."""
+    if isinstance(value, Mapping):
+        return {_interned(key): _interned(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_interned, value))
+    return sys.intern(value) if isinstance(value, str) else value
 
 
 def read_checkpoint(path: Path, identity: Mapping[str, str]) -> dict[str, Any]:

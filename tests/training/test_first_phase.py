@@ -80,6 +80,7 @@ def test_interrupted_in_either_phase(first_phase, small_experiment, tmp_path, mo
             with pytest.raises(Interrupted):
                 make()
         make()
+    assert (phase / FIRST_PHASE).read_bytes() == (first_phase / FIRST_PHASE).read_bytes()
     train(experiment, tmp_path / "alone", workers=0)
     assert_same_weights(tmp_path / "alone", run)
     assert history(tmp_path / "alone") == history(run)

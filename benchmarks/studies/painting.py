@@ -1,11 +1,11 @@
-"""A run's outputs beside labellings that take their shapes from saliency alone.
+"""The outputs of runs beside labellings that take their shapes from saliency alone.
 
-    python -m benchmarks.studies.painting RUN --split val --name voc6
+    python -m benchmarks.studies.painting RUN... --split val --name voc6
 
 Every salient pixel of an image gets one class: the commonest of the training images, the first of the image's own
-labels, or the one that the run's classifier scores highest. What maps and decoder add has to be seen beside these.
+labels, or the one that the run's own classifier scores highest. What maps and decoder add has to be seen beside these.
 Images of one class and of several are scored apart, too; differences are taken from the painting that knows as much,
-with their intervals (benchmarks/studies/paired.py).
+with their intervals (benchmarks/studies/paired.py). Means over the runs, which differ by their seed.
 
 Writes benchmarks/results/painting-<name>.csv and, with the average precision of the classifier,
 benchmarks/results/classifier-<name>.csv.
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from benchmarks.measure import report_table
-from benchmarks.studies.paired import columns, counts_of, groups_of, of_known_classes
+from benchmarks.studies.paired import columns, counts_of, groups_of, miou, of_known_classes
 from getam.data.augmentation import centred_view
 from getam.data.dataset import Split
 from getam.data.images import image_size, read_image, read_mask
@@ -90,28 +90,34 @@ def labellings(run: Run, split: Split, scores: np.ndarray) -> dict[str, tuple[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path, metavar="RUN", help="with pseudo labels and, after both phases, masks")
+    parser.add_argument(
+        "runs", type=Path, nargs="+", metavar="RUN", help="with pseudo labels and, after both phases, masks"
+    )
     parser.add_argument("--split", default="val")
     parser.add_argument("--name", required=True, help="of the files")
     options = parser.parse_args()
-    run = Run(options.run)
-    split, classes = run.dataset.split(options.split), run.dataset.classes
-    scores, groups = class_scores(run, split), groups_of(split)
-    counts, rows = {}, []
-    for name, (reference, find) in labellings(run, split, scores).items():
-        counts[name] = counts_of(split, len(classes), find)
-        knows = KNOWING in (name, reference)
-        row = columns([counts[name]], [counts[reference]] if reference else None, groups)
-        rows.append({"labels": name, "classes known": "yes" if knows else "no", **row, "compared with": reference})
+    runs = [Run(folder) for folder in options.runs]
+    split, classes = runs[0].dataset.split(options.split), runs[0].dataset.classes
+    scores, groups = [class_scores(run, split) for run in runs], groups_of(split)
+    found = [labellings(run, split, of_run) for run, of_run in zip(runs, scores, strict=True)]
+    about = {"runs": " ".join(run.folder.name for run in runs), "split": options.split}
     images = " ".join(f"{group}: {chosen.sum()}" for group, chosen in groups.items())
-    rows = [{**row, "run": run.folder.name, "split": options.split, "images": images} for row in rows]
+    counts, rows = {}, []
+    for name, (reference, _) in found[0].items():
+        counts[name] = [counts_of(split, len(classes), of_run[name][1]) for of_run in found]
+        knows = "yes" if KNOWING in (name, reference) else "no"
+        row = {"labels": name, "classes known": knows, **columns(counts[name], counts.get(reference), groups)}
+        row["of each run"] = " ".join(f"{miou(of_run.sum(0)):.1f}" for of_run in counts[name])
+        rows.append({**row, "compared with": reference, **about, "images": images})
     report_table(f"painting-{options.name}", rows)
 
     present = [c for c in range(len(classes)) if split.labels[:, c].any()]
-    precisions = [100 * average_precision(scores[:, c], split.labels[:, c]) for c in present]
+    precisions = [
+        100 * np.mean([average_precision(of_run[:, c], split.labels[:, c]) for of_run in scores]) for c in present
+    ]
     named = [*((classes[c], int(split.labels[:, c].sum())) for c in present), ("mean", len(split))]
     rows = [
-        {"class": name, "images": count, "average precision": f"{value:.1f}", "run": run.folder.name}
+        {"class": name, "images": count, "average precision": f"{value:.1f}", **about}
         for (name, count), value in zip(named, [*precisions, np.mean(precisions)], strict=True)
     ]
     report_table(f"classifier-{options.name}", rows)

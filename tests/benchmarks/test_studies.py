@@ -77,6 +77,18 @@ def test_painting(study, run, tmp_path):
         assert list(csv.DictReader(file))[-1]["class"] == "mean"
 
 
+def test_painting_of_two_runs_is_their_mean(study, run, tmp_path):
+    shutil.copytree(run / "small", tmp_path / "blind")
+    for path in (tmp_path / "blind" / "val" / "masks").glob("*.png"):
+        Image.new("P", image_size(path)).save(path)  # background everywhere
+    rows = {row["labels"]: row for row in study("painting", run / "small", tmp_path / "blind")}
+    own, background = map(float, rows["prediction"]["of each run"].split())
+    assert own == score(run, "iou")
+    assert background == float(rows["all background"]["all"])
+    assert float(rows["prediction"]["all"]) == pytest.approx((own + background) / 2, abs=0.1)
+    assert rows["prediction"]["runs"] == "small blind"
+
+
 def test_label_settings(study, run):
     config = run / "config.yaml"
     own, same, other = study("label_settings", config, run / "small", "--entries", "small", "no_opening")

@@ -1,7 +1,7 @@
 """Draw a study's differences with their intervals, for all images, those of one class and those of several.
 
-    python -m benchmarks.figures.differences benchmarks/results/label_settings-voc6.csv docs/pictures/voc6-labels.svg \
-        --name "settings of" --title "pseudo labels: difference from the labels as trained"
+    python -m benchmarks.figures.differences benchmarks/results/label_settings-voc6-amd-epyc.csv \
+        docs/pictures/voc6-labels.svg --name "settings of" --title "Pseudo labels: difference from those as trained"
 
 Reads the columns `difference, all`, `difference, one class` and `difference, several classes` of
 benchmarks/studies/paired.py, and leaves out rows without a difference.

@@ -34,6 +34,7 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 TUTORIAL = ROOT / "docs" / "tutorial.md"
+OWN = ROOT / "docs" / "how-to" / "own-data.md"
 FENCE = re.compile(r"(?:^<!-- not run: ([^\n]*) -->\n)?^```([\w-]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # pycon: examples of docstrings, which test_reference.py runs. Without a word: output and trees of folders.
 LANGUAGES = {"python", "yaml", "sh", "pycon", ""}
@@ -88,6 +89,17 @@ def test_yaml_block(block):
     for name in ("config", "recipes", "experiments", "paper", *(["demo"] if block.page == TUTORIAL else [])):
         overlaid(configuration, read(f"{name}.yaml"))
     check_configuration(overlaid(configuration, settings), ROOT / "workflow" / "schemas", read("archives.yaml"))
+
+
+def test_settings_for_own_photographs_are_those_that_were_tried():
+    """The page's network is that of six classes (docs/results/voc6.md), on the page's data."""
+    tried = read("voc6.yaml")["recipes"]["photographs"]
+    tried["recipe"]["preset"] = "paper"
+    alone, workflow = (yaml.safe_load(block.text) for block in BLOCKS if block.page == OWN and block.language == "yaml")
+    for settings in (alone, workflow["experiments"]["mine"]):
+        for section in ("recipe", "training", "inference"):
+            assert settings[section] == tried[section]
+        assert settings["network"] == {key: value for key, value in tried["network"].items() if key != "pretrained"}
 
 
 @pytest.fixture

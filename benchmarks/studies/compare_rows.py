@@ -26,9 +26,10 @@ Counts = Mapping[str, np.ndarray]  # output of a run -> pixels (M, C + 1, C + 2)
 
 
 def runs_of_entry(entry: str, runs: Mapping[str, Counts]) -> dict[str, Counts]:
-    """Seed (empty for the entry's own) -> counts of the run."""
+    """Seed (empty for the entry's own, which is the first) -> counts of the run."""
     found = {name.removeprefix(entry): counts for name, counts in runs.items() if name.startswith(entry)}
-    return {seed: counts for seed, counts in found.items() if not seed or seed.startswith("-seed")}
+    seeds = [seed for seed in found if not seed or seed.startswith("-seed")]
+    return {seed: found[seed] for seed in sorted(seeds, key=lambda seed: (len(seed), seed))}
 
 
 def table_row(

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import measure
-from benchmarks.studies.paired import counts_of, miou, write_counts
-from benchmarks.studies.run_maps import thresholded
+from benchmarks.studies.paired import counts_of, write_counts
+from benchmarks.studies.run_maps import best_threshold, thresholded
 from getam.config.tables import MASKS
 from getam.data.dataset import Split
 from getam.data.images import read_mask
@@ -38,7 +38,7 @@ def counts_of_run(run: Run, split: Split, maps: bool) -> dict[str, np.ndarray]:
             found[what] = counts_of(split, classes, lambda name, folder=folder: read_mask(folder / f"{name}.png"))
     if maps and run.experiment.has_maps:
         by_threshold = thresholded(run, split, run.experiment.training.crop, run.experiment.maps.method)
-        best = by_threshold[:, int(miou(by_threshold.sum(0)).argmax())]
+        best = by_threshold[:, best_threshold(by_threshold)]
         found["maps"] = np.pad(best, ((0, 0), (0, 0), (0, 1)))  # no pixel of a map is unknown
     return found
 

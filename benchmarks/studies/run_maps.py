@@ -39,12 +39,17 @@ def thresholded(run: Run, split: Split, size: int, method: str) -> np.ndarray:
     return np.stack(found)
 
 
+def best_threshold(counts: np.ndarray) -> int:
+    """The index of the threshold that is best for all images together, of counts that `thresholded` returns."""
+    return int(miou(counts.sum(0)).argmax())
+
+
 def rows_of(run: Run, split: Split, size: int, methods: Sequence[str]) -> Iterator[dict[str, str]]:
     """A line of the table for each method; the first is the reference."""
     groups, reference = groups_of(split), None
     for method in methods:
         counts = thresholded(run, split, size, method)
-        best = int(miou(counts.sum(0)).argmax())
+        best = best_threshold(counts)
         row = columns([counts[:, best]], None if reference is None else [reference], groups)
         reference = counts[:, best] if reference is None else reference
         about = {"threshold": f"{THRESHOLDS[best]:.3f}", "run": run.folder.name, "split": split.name}
